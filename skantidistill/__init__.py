@@ -1,0 +1,8 @@
+"""Grow a fitted classifier into a larger, more robust one, by anti-distillation."""
+
+from skantidistill.classifier import AntiDistilledMLPClassifier
+from skantidistill.robustness import robustness_curve, robustness_score
+
+__all__ = ["AntiDistilledMLPClassifier", "__version__", "robustness_curve", "robustness_score"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,209 @@
+"""Validation of parameters and data, with the sentences that say what is wrong.
+
+The only module that imports private names of scikit-learn.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+__all__ = [
+    "FLOATS",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_bounds",
+    "check_column_values",
+    "check_enough_classes",
+    "check_first_partial_fit",
+    "check_inputs",
+    "check_inside",
+    "check_rows",
+    "check_same_kind",
+    "check_weight",
+    "encode_labels",
+    "fit_context",
+    "is_fitted",
+    "restored_on_error",
+    "union_of_labels",
+]
+
+fit_context = _fit_context
+check_first_partial_fit = _check_partial_fit_first_call
+FLOATS = [np.float64, np.float32]
+
+
+@contextmanager
+def restored_on_error(estimator: Any) -> Iterator[None]:
+    """Leave an estimator exactly as it was if the block raises, whatever it raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Say whether scikit-learn takes an estimator for fitted."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
+
+
+def check_column_values(value: Any, n_features: int, name: str) -> float | np.ndarray:
+    """Return a non-negative scalar, or one such value a feature."""
+    try:
+        values = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}={value!r} is no number; give a number >= 0, or one a feature.") from None
+    if values.shape not in [(), (n_features,)]:
+        raise ValueError(
+            f"{name} has shape {values.shape}, but X has {n_features} features; give a scalar or an "
+            f"array of shape ({n_features},)."
+        )
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError(f"{name}={value!r} must be finite and not negative.")
+    return float(values) if values.ndim == 0 else values
+
+
+def check_bounds(bounds: Any, n_features: int) -> tuple[Any, Any] | None:
+    """Return (low, high), each a scalar or of shape (n_features,), or None."""
+    if bounds is None:
+        return None
+    try:
+        low, high = (np.asarray(b, dtype=np.float64) for b in bounds)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"bounds={bounds!r} is not a pair (low, high) of numbers; give for example (0, 1), or None."
+        ) from None
+    if any(b.shape not in [(), (n_features,)] for b in (low, high)):
+        raise ValueError(
+            f"bounds have shapes {low.shape} and {high.shape}, but X has {n_features} features; give "
+            f"scalars or arrays of shape ({n_features},)."
+        )
+    if np.isnan(low).any() or np.isnan(high).any() or not (low < high).all():
+        raise ValueError(f"bounds={bounds!r} must have low < high for every feature.")
+    return low, high
+
+
+def check_inside(X: np.ndarray, bounds: tuple[Any, Any] | None, name: str = "X") -> None:
+    """Raise if a value lies outside the bounds."""
+    if bounds is None:
+        return
+    # A bound that X's own precision rounds outwards is still kept.
+    low, high = (b.astype(X.dtype) for b in bounds)
+    outside = (X < low) | (X > high)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise ValueError(
+            f"{name} has a value outside bounds: {X[row, column]!r} in row {row}, feature {column}; "
+            "widen bounds or clip the input."
+        )
+
+
+def check_inputs(estimator: Any, X: Any) -> np.ndarray:
+    """Return X as an estimator that is fitted already accepts it: floats, the same columns."""
+    return validate_data(estimator, X, reset=False, dtype=FLOATS)
+
+
+def check_rows(estimator: Any, data: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``teacher_data`` as inputs, labels and weights of the columns that ``fit`` saw in X."""
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise TypeError(
+            f"teacher_data must be a tuple (X1, y1) or (X1, y1, sample_weight1), got {type(data).__name__}"
+            f"{f' of length {len(data)}' if hasattr(data, '__len__') else ''}."
+        )
+    if np.ndim(data[0]) == 2 and len(data[0]) == 0:
+        raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
+    X = check_array(data[0], dtype=dtype, input_name="teacher_data")
+    if X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"teacher_data has {X.shape[1]} features, but X has {estimator.n_features_in_}; give both "
+            "the same columns."
+        )
+    _check_feature_names(estimator, data[0], reset=False)
+    y = column_or_1d(data[1], warn=True)
+    if len(y) != len(X):
+        raise ValueError(
+            f"teacher_data has {len(X)} rows in X but {len(y)} labels in y; give one label a row."
+        )
+    return X, y, check_weight(data[2] if len(data) == 3 else None, X)
+
+
+def check_weight(
+    sample_weight: Any, X: np.ndarray, y: np.ndarray | None = None, class_weight: Any = None
+) -> np.ndarray:
+    """Return sample weight times class weight, of shape (n_samples,) and X's dtype."""
+    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+    if class_weight is not None:
+        if isinstance(class_weight, dict):
+            present = set(np.unique(y).tolist())
+            class_weight = {label: w for label, w in class_weight.items() if label in present}
+        weight = weight * compute_sample_weight(class_weight, y).astype(X.dtype)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; at least one row must count.")
+    return weight
+
+
+def check_enough_classes(classes: np.ndarray) -> np.ndarray:
+    """Return the classes if there are at least two."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only, {classes[0]!r}; a classifier needs rows of at least 2 classes."
+        )
+    return classes
+
+
+def encode_labels(y: np.ndarray, classes: np.ndarray, name: str, owner: str) -> np.ndarray:
+    """Return the position of every label among ``classes``, which need not be sorted."""
+    order = np.argsort(classes)
+    position = order[np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)]
+    unknown = np.unique(y[classes[position] != y])
+    if len(unknown):
+        raise ValueError(
+            f"{name} has labels that {owner} doesn't know: {unknown.tolist()}; it knows {classes.tolist()}."
+        )
+    return position
+
+
+def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
+    """Raise if labels are of another kind (strings, booleans, numbers) than the teacher's classes."""
+    got, known = _kind(labels), _kind(classes)
+    if got != known:
+        raise ValueError(
+            f"{name} has {got} labels (such as {np.unique(labels)[0]!r}), but the teacher's classes are "
+            f"{known} (such as {classes[0]!r}). If its outputs stand for labels of {name}, name them in "
+            "their order by teacher_classes."
+        )
+
+
+def union_of_labels(*labels: np.ndarray) -> np.ndarray:
+    """Return the sorted union of arrays of labels."""
+    return np.unique(np.concatenate([np.unique(part) for part in labels]))
+
+
+def _kind(labels: np.ndarray) -> str:
+    kind = labels.dtype.kind
+    if kind == "O":
+        kinds = {type(label) for label in labels}
+        kind = "U" if kinds <= {str, np.str_} else "b" if kinds <= {bool, np.bool_} else "f"
+    return {"U": "string", "S": "bytes", "T": "string", "b": "boolean"}.get(kind, "numeric")

@@ -1,0 +1,475 @@
+"""The estimator: grow a fitted classifier into a larger multi-layer perceptron."""
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.random import RandomState
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skantidistill._checks import (
+    FLOATS,
+    Interval,
+    Options,
+    StrOptions,
+    check_enough_classes,
+    check_first_partial_fit,
+    check_weight,
+    encode_labels,
+    fit_context,
+    restored_on_error,
+)
+from skantidistill.blueprint import Blueprint
+from skantidistill.fitting import (
+    check_settings,
+    grow,
+    minimise_phi,
+    seed_generators,
+    start_fresh,
+    train_student,
+)
+from skantidistill.keeping import KeepsFittedTeacher
+from skantidistill.network import ACTIVATIONS
+from skantidistill.old_data import OldData, find_old_data, find_teacher, join_classes, known_rows
+from skantidistill.prediction import PredictsByBlueprint
+from skantidistill.teachers import reader
+
+__all__ = ["AntiDistilledMLPClassifier"]
+
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+_COUNT = Interval(Integral, 0, None, closed="left")
+_POSITIVE_COUNT = Interval(Integral, 1, None, closed="left")
+
+
+class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, ClassifierMixin, BaseEstimator):
+    """A multi-layer perceptron that grows out of a fitted, smaller classifier.
+
+    The teacher's parameters u are placed into a larger network, whose remaining parameters are
+    filled (``start``). Then phi moves all parameters w by minimising, over the teacher's data D1,
+
+        lambda_ce CE(w) + lambda_teacher ||u - Pr[w]||^2
+        + lambda_noise E_{x' in U_delta(x)} CE(w, x') + lambda_trace tr(d^2 CE / d w^2),
+
+    and the student is trained on (X, y) by cross-entropy, with the last two terms kept if
+    ``regularize="fit"`` [1]_.
+
+    Parameters
+    ----------
+    teacher : estimator or None, default=None
+        The classifier to grow: a fitted ``MLPClassifier``, ``LogisticRegression``,
+        ``AntiDistilledMLPClassifier``, or a ``FrozenEstimator`` around one of these. A fitted teacher is
+        never changed and survives ``clone``. An unfitted one is cloned and fitted on D1 in ``fit``.
+        None: a plain perceptron with a fresh start and no phi.
+    teacher_classes : array-like of shape (n_teacher_classes,), default=None
+        Labels of the teacher's outputs, in their order; None: its ``classes_``.
+    hidden_layer_sizes : "auto", int or tuple of int, default="auto"
+        Units of every hidden layer; as many layers as the teacher has, each at least as wide.
+        "auto": every layer of the teacher doubled; (100,) without a teacher.
+    activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
+        Activation of the hidden layers; None: the teacher's, or "relu" without one.
+    start : {"xavier", "zero", "uniform"}, default="uniform"
+        Where phi starts: see :mod:`skantidistill.starts`.
+    lambda_ce : float, default=1.0
+        Weight of the cross-entropy on D1 in phi. On (X, y) its weight is 1.
+    lambda_teacher : float, default=1e-3
+        Weight of the squared distance of the shared parameters to the teacher's, in phi.
+    lambda_noise : float, default=1.0
+        Weight of the cross-entropy in the neighbourhood of the inputs.
+    lambda_trace : float, default=2e-3
+        Weight of the trace of the Hessian.
+    delta : float or array-like of shape (n_features,), default=0.01
+        Half-width of the neighbourhood (standard deviation if "normal"), in the units of X.
+    neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
+        How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
+        from a uniform point of the cube, projected back onto it.
+    parameter_noise_std : float, default=0.0
+        Standard deviation of normal noise on the parameters in the neighbourhood's pass.
+    trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
+        How the trace is computed; "auto": "sampled" for "relu" and "identity", else "hutchinson".
+    bounds : pair of float or array-like, default=None
+        Lowest and highest valid inputs; neighbourhoods are clipped to them.
+    phi_max_iter : int, default=5
+        Epochs of phi over D1; 0: none.
+    phi_learning_rate_init : float, default=1e-3
+        Adam's step size in phi.
+    phi_learning_rate_decay : float, default=1.0
+        Factor, in (0, 1], on phi's step size after every epoch.
+    regularize : {"fit", "phi"}, default="fit"
+        Whether the noise and trace terms stay while training on (X, y), or are phi's alone (the paper).
+    freeze_iter : int, default=0
+        Epochs, within ``max_iter``, in which only the output layer trains.
+    alpha : float, default=1e-4
+        Strength of the L2 penalty while training on (X, y), as in ``MLPClassifier``.
+    batch_size : int or "auto", default="auto"
+        Rows of a minibatch; "auto": ``min(200, n_samples)``.
+    learning_rate_init : float, default=1e-3
+        Adam's step size.
+    max_iter : int, default=200
+        Largest number of epochs over (X, y).
+    shuffle : bool, default=True
+        Whether rows are shuffled in every epoch.
+    tol : float, default=1e-4
+        Training stops once the loss (with ``early_stopping``: the validation accuracy) did not improve
+        by ``tol`` for more than ``n_iter_no_change`` epochs in a row.
+    early_stopping : bool, default=False
+        Whether to set a stratified part of the rows aside, stop by it and keep the best epoch.
+    validation_fraction : float, default=0.1
+        That part's share, in (0, 1).
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement that are allowed.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the parameters and the optimiser of the first, without phi.
+    random_state : int, RandomState instance or None, default=None
+        Determines the start, the order of rows, the draws of the terms and the validation part.
+    verbose : bool, default=False
+        Whether to print a line an epoch.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, multiplied by ``sample_weight``.
+    callbacks : list of skorch callbacks or None, default=None
+        Called while training on (X, y); each ``fit`` works on clones of them.
+    device : str, default="cpu"
+        Where to train, as torch names it. Other devices than "cpu" use float32.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the outputs: those of y and of ``teacher_data``, sorted.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had names that are all strings.
+    coefs_, intercepts_ : list of ndarray of shape (n_in, n_out) and of shape (n_out,)
+        The network, in scikit-learn's orientation.
+    n_layers_ : int
+        Number of layers, the inputs counted as one.
+    n_iter_ : int
+        Epochs over (X, y) in the last call.
+    loss_ : float
+        The whole training loss of the last epoch.
+    loss_curve_ : list of float
+        The whole training loss by epoch.
+    validation_scores_ : list of float or None
+        Validation accuracy by epoch, with ``early_stopping``.
+    history_ : list of dict
+        A row an epoch over (X, y): loss, every part by itself, seconds (``dur``).
+    teacher_ : estimator or None
+        The fitted teacher.
+    growth_ : Growth or None
+        Which unit and class of the teacher is which of the student.
+    phi_blueprint_ : Blueprint
+        The network after phi and before the training on (X, y).
+    phi_history_ : list of dict
+        A row an epoch of phi: loss, every term by itself (unweighted), seconds (``dur``).
+    blueprint_ : Blueprint
+        The network.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : The same network, trained from scratch.
+
+    Notes
+    -----
+    Arithmetic follows X: float32 stays float32, everything else is float64. A binary problem has two
+    logits inside, so its trace and its parameter noise are those of the two-logit network. The same
+    seed and the same number of torch threads give the same bits.
+
+    References
+    ----------
+    .. [1] K. Petrushina, O. Bakhteev, A. Grabovoy, V. Strijov, "Anti-Distillation: Knowledge Transfer
+       from a Simple Model to the Complex One" (2022).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skantidistill import AntiDistilledMLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> small = MLPClassifier((16,), max_iter=300, random_state=0).fit(X[y < 5] / 16, y[y < 5])
+    >>> student = AntiDistilledMLPClassifier(small, max_iter=50, tol=0, n_iter_no_change=50, random_state=0)
+    >>> student.fit(X[:1200] / 16, y[:1200]).score(X[1200:] / 16, y[1200:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "teacher": "no_validation",
+        "teacher_classes": "no_validation",
+        "hidden_layer_sizes": ["array-like", _POSITIVE_COUNT, StrOptions({"auto"})],
+        "start": [str],
+        "lambda_ce": [_NOT_NEGATIVE],
+        "lambda_teacher": [_NOT_NEGATIVE],
+        "lambda_noise": [_NOT_NEGATIVE],
+        "lambda_trace": [_NOT_NEGATIVE],
+        "delta": "no_validation",
+        "neighborhood": [StrOptions({"uniform", "normal", "adversarial"})],
+        "parameter_noise_std": [_NOT_NEGATIVE],
+        "trace": [StrOptions({"auto", "exact", "sampled", "hutchinson"})],
+        "bounds": "no_validation",
+        "phi_max_iter": [_COUNT],
+        "phi_learning_rate_init": [_POSITIVE],
+        "phi_learning_rate_decay": [Interval(Real, 0, 1, closed="right")],
+        "regularize": [StrOptions({"fit", "phi"})],
+        "freeze_iter": [_COUNT],
+        "activation": [StrOptions(set(ACTIVATIONS)), None],
+        "alpha": [_NOT_NEGATIVE],
+        "batch_size": [StrOptions({"auto"}), _POSITIVE_COUNT],
+        "learning_rate_init": [_POSITIVE],
+        "max_iter": [_POSITIVE_COUNT],
+        "shuffle": ["boolean"],
+        "tol": [_NOT_NEGATIVE],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [_POSITIVE_COUNT, Options(Real, {np.inf})],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+    }
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        *,
+        teacher_classes: Any = None,
+        hidden_layer_sizes: Any = "auto",
+        activation: str | None = None,
+        start: str = "uniform",
+        lambda_ce: float = 1.0,
+        lambda_teacher: float = 1e-3,
+        lambda_noise: float = 1.0,
+        lambda_trace: float = 2e-3,
+        delta: Any = 0.01,
+        neighborhood: str = "adversarial",
+        parameter_noise_std: float = 0.0,
+        trace: str = "auto",
+        bounds: Any = None,
+        phi_max_iter: int = 5,
+        phi_learning_rate_init: float = 1e-3,
+        phi_learning_rate_decay: float = 1.0,
+        regularize: str = "fit",
+        freeze_iter: int = 0,
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        tol: float = 1e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+        class_weight: Any = None,
+        callbacks: Any = None,
+        device: str = "cpu",
+    ) -> None:
+        self.teacher = teacher
+        self.teacher_classes = teacher_classes
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.start = start
+        self.lambda_ce = lambda_ce
+        self.lambda_teacher = lambda_teacher
+        self.lambda_noise = lambda_noise
+        self.lambda_trace = lambda_trace
+        self.delta = delta
+        self.neighborhood = neighborhood
+        self.parameter_noise_std = parameter_noise_std
+        self.trace = trace
+        self.bounds = bounds
+        self.phi_max_iter = phi_max_iter
+        self.phi_learning_rate_init = phi_learning_rate_init
+        self.phi_learning_rate_decay = phi_learning_rate_decay
+        self.regularize = regularize
+        self.freeze_iter = freeze_iter
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.device = device
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        teacher_data: Any = None,
+        teacher_rows: Any = None,
+    ) -> "AntiDistilledMLPClassifier":
+        """Grow the teacher, minimise phi over D1 and train on (X, y).
+
+        D1 is ``teacher_data``, or the rows of X that ``teacher_rows`` marks, or else the rows of X
+        whose label the teacher knows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs; as many columns as the teacher has.
+        y : array-like of shape (n_samples,)
+            Labels, of the kind (strings, booleans, numbers) of the teacher's.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Row weights; a row of weight 0 counts as absent.
+        teacher_data : tuple (X1, y1) or (X1, y1, sample_weight1), default=None
+            D1, in the space that this estimator itself sees: a Pipeline does not transform it.
+        teacher_rows : boolean array-like of shape (n_samples,), default=None
+            Mask of the rows of X that are D1. Cross-validation slices it with X.
+
+        Returns
+        -------
+        self : AntiDistilledMLPClassifier
+            The fitted student. If ``fit`` raises, the estimator is left as it was.
+
+        Raises
+        ------
+        TypeError
+            If the teacher is of a kind that can't be read.
+        ValueError
+            If the student can't hold the teacher, labels don't fit the teacher's, data or a parameter
+            is invalid, or training diverges.
+        """
+        with restored_on_error(self):
+            return self._fit(X, y, sample_weight, teacher_data, teacher_rows)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> "AntiDistilledMLPClassifier":
+        """Train one epoch on (X, y); the first call grows the teacher and runs phi before it.
+
+        In the first call D1 is the rows of X whose label the teacher knows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,)
+            Labels out of ``classes``.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Row weights.
+
+        Returns
+        -------
+        self : AntiDistilledMLPClassifier
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`fit`; also for labels outside ``classes``, ``early_stopping=True`` and
+            ``class_weight="balanced"``.
+        """
+        with restored_on_error(self):
+            return self._partial_fit(X, y, classes, sample_weight)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any
+    ) -> "AntiDistilledMLPClassifier":
+        resume = self.warm_start and hasattr(self, "blueprint_")
+        X, y, weight = self._check_data(X, y, sample_weight, reset=not resume)
+        random_state = check_random_state(self.random_state)
+        old = find_old_data(self, X, y, sample_weight, teacher_data, teacher_rows)
+        check_settings(self, X, old)
+        if resume:
+            self._check_same_problem(y)
+        else:
+            self._begin(X, y, y, sample_weight, old, random_state)
+        codes = encode_labels(y, self.classes_, "y", "the student")
+        train_student(self, X, codes, weight, random_state)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> "AntiDistilledMLPClassifier":
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True; use fit.")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "partial_fit does not support class_weight='balanced', since it never sees all rows; "
+                "give a dict of weights."
+            )
+        first = check_first_partial_fit(self, classes)
+        X, y, weight = self._check_data(X, y, sample_weight, reset=first)
+        random_state = check_random_state(self.random_state)
+        if first:
+            check_settings(self, X, None)
+            self._begin(X, y, self.classes_, sample_weight, None, random_state)
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen):
+            raise ValueError(
+                f"y has labels {unseen.tolist()} that this student has no output for; it has "
+                f"{self.classes_.tolist()}. To grow, pass it as teacher: "
+                "AntiDistilledMLPClassifier(teacher=student).fit(X, y)."
+            )
+        codes = encode_labels(y, self.classes_, "y", "the student")
+        train_student(self, X, codes, weight, random_state, one_epoch=True)
+        return self
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        X, y = validate_data(self, X, y, dtype=FLOATS, reset=reset)
+        check_classification_targets(y)
+        return X, y, check_weight(sample_weight, X, y, self.class_weight)
+
+    def _check_same_problem(self, y: np.ndarray) -> None:
+        """Check that a warm start has the labels and the sizes of the first fit."""
+        hidden = self.blueprint_.hidden_layer_sizes
+        sizes = self.hidden_layer_sizes
+        wanted = hidden if isinstance(sizes, str) else tuple(np.atleast_1d(sizes).tolist())
+        if not np.array_equal(np.unique(y), self.classes_) or wanted != hidden:
+            raise ValueError(
+                f"warm_start=True goes on with the labels {self.classes_.tolist()} and "
+                f"hidden_layer_sizes={hidden} of the first fit; got labels {np.unique(y).tolist()} and "
+                f"hidden_layer_sizes={sizes!r}. To grow, pass this student as teacher of a new one."
+            )
+
+    def _begin(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        labels: np.ndarray,
+        sample_weight: Any,
+        old: OldData | None,
+        random_state: RandomState,
+    ) -> None:
+        """Read and grow the teacher, and run phi; ``labels`` are those that the student is to know."""
+        for name in ("history_", "_optimizer_state"):
+            vars(self).pop(name, None)
+        seed_generators(self, random_state)
+        self.phi_history_: list[dict[str, Any]] = []
+        dtype = X.dtype if self.device == "cpu" else np.dtype(np.float32)
+        self.teacher_, self.growth_ = None, None
+        if self.teacher is None:
+            self.classes_ = check_enough_classes(np.unique(labels))
+            blueprint = start_fresh(self, X.shape[1], self.classes_, random_state)
+        else:
+            self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
+            self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
+            self.growth_, blueprint = grow(self, teacher, X.shape[1], self.classes_, random_state)
+            old = old or known_rows(self, X, y, sample_weight, teacher)
+            if old is not None:
+                blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
+        self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
+
+
+@reader.register
+def _(estimator: AntiDistilledMLPClassifier) -> Blueprint:
+    check_is_fitted(estimator)
+    return estimator.blueprint_

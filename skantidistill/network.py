@@ -1,0 +1,90 @@
+"""A multi-layer perceptron as a pure function of its parameters, on tensors.
+
+Parameters travel as one flat tuple ``(W_1, b_1, ..., W_L, b_L)``; weights are (n_out, n_in). Every
+function here is free of in-place writes and of data-dependent branches, so that ``torch.func`` may
+differentiate it and map it over a stack of networks.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Batch",
+    "Parameters",
+    "forward",
+    "input_gradient",
+    "select_outputs",
+    "weighted_mean",
+]
+
+Parameters = tuple[Tensor, ...]
+
+
+class Batch(NamedTuple):
+    """Rows of a minibatch: scaled inputs, output index of every label, row weights."""
+
+    X: Tensor
+    y: Tensor
+    weight: Tensor
+
+
+class Activation(NamedTuple):
+    """An activation and its derivative, the latter as a function of the activation's *value*."""
+
+    function: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    module: type[torch.nn.Module]
+    piecewise_linear: bool
+
+
+ACTIVATIONS = {
+    "identity": Activation(lambda z: z, torch.ones_like, torch.nn.Identity, True),
+    "logistic": Activation(torch.sigmoid, lambda a: a * (1 - a), torch.nn.Sigmoid, False),
+    "tanh": Activation(torch.tanh, lambda a: 1 - a * a, torch.nn.Tanh, False),
+    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype), torch.nn.ReLU, True),
+}
+
+
+def forward(params: Parameters, X: Tensor, activation: str) -> tuple[list[Tensor], Tensor]:
+    """Return the input of every layer, ``[a_0, ..., a_{L-1}]``, and the logits ``z_L``."""
+    function = ACTIVATIONS[activation].function
+    inputs = [X]
+    for weight, bias in zip(params[:-2:2], params[1:-2:2], strict=True):
+        inputs.append(function(linear(inputs[-1], weight, bias)))
+    return inputs, linear(inputs[-1], params[-2], params[-1])
+
+
+def input_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -> Tensor:
+    """Return d CE(x_i, y_i) / d x_i for every row i, of shape (n_rows, n_features).
+
+    The output's error ``p - onehot(y)`` is formed without the cancellation in ``p_y - 1``: a row
+    that is classified with great confidence keeps a gradient, where automatic differentiation in
+    float32 returns zero and makes the network look robust (gradient masking).
+    """
+    params = tuple(p.detach() for p in params)
+    inputs, logits = forward(params, X.detach(), activation)
+    is_label = torch.arange(logits.shape[-1], device=y.device) == y[:, None]
+    others = torch.softmax(logits, dim=-1).masked_fill(is_label, 0.0)
+    signal = torch.where(is_label, -others.sum(dim=-1, keepdim=True), others)
+    slope = ACTIVATIONS[activation].slope
+    for layer in range(len(inputs) - 1, 0, -1):
+        signal = (signal @ params[2 * layer]) * slope(inputs[layer])
+    return signal @ params[0]
+
+
+def select_outputs(params: Parameters, outputs: Tensor | None) -> Parameters:
+    """Return the parameters of the network that has only these outputs; None keeps all."""
+    if outputs is None:
+        return params
+    return (*params[:-2], params[-2][outputs], params[-1][outputs])
+
+
+def weighted_mean(rows: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return ``sum(w_i r_i) / sum(w_i)``; None weighs every row alike."""
+    return rows.mean() if weight is None else (rows * weight).sum() / weight.sum()

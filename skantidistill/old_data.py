@@ -1,0 +1,185 @@
+"""What a teacher knows: its network, and D1, the rows that it was fitted on.
+
+``find_teacher`` and ``find_old_data`` turn what a user gave to ``fit`` into these two, and catch
+nonsense before any training starts.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from skantidistill._checks import (
+    check_rows,
+    check_same_kind,
+    check_weight,
+    encode_labels,
+    is_fitted,
+    union_of_labels,
+)
+from skantidistill.blueprint import Blueprint
+from skantidistill.growth import Growth
+from skantidistill.teachers import check_readable, read_teacher
+
+__all__ = ["OldData", "find_old_data", "find_teacher", "join_classes", "warn_of_wrong_labels"]
+
+
+@dataclass(frozen=True)
+class OldData:
+    """D1: inputs of shape (n_samples, n_features), labels, row weights, and where they came from."""
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    source: str
+
+
+def find_old_data(
+    estimator: Any,
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: Any,
+    teacher_data: Any,
+    teacher_rows: Any,
+) -> OldData | None:
+    """Return D1 as the user named it, or None where neither way was used.
+
+    Raises
+    ------
+    ValueError
+        If both ways were used, or one of them gives no rows.
+    TypeError
+        If ``teacher_data`` is no tuple or ``teacher_rows`` no boolean mask.
+    """
+    if teacher_data is not None and teacher_rows is not None:
+        raise ValueError("Both teacher_data and teacher_rows are given; give one of them.")
+    if teacher_data is not None:
+        X1, y1, weight = check_rows(estimator, teacher_data, X.dtype)
+        return OldData(X1, y1, weight * check_weight(None, X1, y1, estimator.class_weight), "teacher_data")
+    if teacher_rows is None:
+        return None
+    mask = np.asarray(teacher_rows)
+    if mask.dtype != bool:
+        raise TypeError(f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}.")
+    if mask.shape != (len(X),):
+        raise ValueError(
+            f"teacher_rows has shape {mask.shape}, but X has {len(X)} rows; give one value a row."
+        )
+    if not mask.any():
+        raise ValueError("teacher_rows is False for every row; mark at least one, or leave it out.")
+    return _rows_of(estimator, X, y, sample_weight, mask, "teacher_rows")
+
+
+def find_teacher(
+    teacher: Any, teacher_classes: Any, old: OldData | None, random_state: RandomState
+) -> tuple[Any, Blueprint]:
+    """Return the fitted teacher and its network; an unfitted one is cloned and fitted on D1.
+
+    Raises
+    ------
+    TypeError
+        If the teacher is of a kind that can't be read.
+    ValueError
+        If it is unfitted and D1 was not named.
+    """
+    check_readable(teacher)
+    if not is_fitted(teacher):
+        if old is None:
+            raise ValueError(
+                f"teacher is a {type(teacher).__name__} that is not fitted, and there is nothing to fit it "
+                "on: fit it first (inside a parameter grid wrap it as FrozenEstimator(teacher), since "
+                "scikit-learn clones grid values), or give teacher_data or teacher_rows."
+            )
+        teacher = clone(teacher)
+        _set_missing_seeds(teacher, random_state)
+        counted = old.weight > 0
+        weighted = has_fit_parameter(teacher, "sample_weight")
+        keywords = {"sample_weight": old.weight[counted]} if weighted else {}
+        teacher.fit(old.X[counted], old.y[counted], **keywords)
+    return teacher, read_teacher(teacher, teacher_classes)
+
+
+def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.ndarray:
+    """Return ``classes_``: the sorted labels of y and of ``teacher_data``; warn of those at a loss."""
+    check_same_kind(y, teacher.classes, "y")
+    if old is None or old.source == "teacher_rows":
+        classes = np.unique(y)
+    else:
+        check_same_kind(old.y, teacher.classes, "teacher_data")
+        classes = union_of_labels(y, old.y)
+    if old is not None:
+        encode_labels(old.y, teacher.classes, old.source, "the teacher")
+    only_old = np.setdiff1d(classes, y)
+    if len(only_old):
+        warnings.warn(
+            f"Classes {only_old.tolist()} are in teacher_data but not in y: the student keeps them, and "
+            "training on y alone forgets them; add rows of theirs to (X, y) to keep them known.",
+            UserWarning,
+            stacklevel=4,
+        )
+    dropped = np.setdiff1d(teacher.classes, classes)
+    if len(dropped):
+        warnings.warn(
+            f"The teacher's classes {dropped.tolist()} have no row in y or teacher_data: the student gets "
+            "no output for them.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return classes
+
+
+def known_rows(
+    estimator: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, teacher: Blueprint
+) -> OldData | None:
+    """Return the rows whose label the teacher knows, or None, with a warning, if there are none."""
+    mask = np.isin(y, teacher.classes)
+    if sample_weight is not None:
+        mask &= np.asarray(sample_weight) > 0
+    if not mask.any():
+        warnings.warn(
+            f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
+            "teacher_data nor teacher_rows is given: phi is skipped, so that lambda_ce and lambda_teacher "
+            "have no effect, and lambda_noise and lambda_trace none before the training on y.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return None
+    return _rows_of(estimator, X, y, sample_weight, mask, "y")
+
+
+def warn_of_wrong_labels(growth: Growth, old: OldData) -> None:
+    """Warn if the teacher does worse on D1 than always saying D1's most frequent class."""
+    teacher = growth.teacher
+    codes = encode_labels(old.y, teacher.classes, old.source, "the teacher")
+    predicted = teacher.logits(old.X[:, growth.columns[0]]).argmax(axis=1)
+    accuracy = np.average(predicted == codes, weights=old.weight)
+    frequent = np.bincount(codes, weights=old.weight).max() / old.weight.sum()
+    if accuracy < frequent:
+        warnings.warn(
+            f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
+            f"{frequent:.3f} of always saying their most frequent class. Are the labels encoded, as "
+            "BaggingClassifier, VotingClassifier, StackingClassifier and others do before they call fit? "
+            "Then name the teacher's outputs in y's labels by teacher_classes. Else the teacher does not "
+            "fit these rows.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _rows_of(
+    estimator: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, mask: np.ndarray, source: str
+) -> OldData | None:
+    X1, y1 = X[mask], y[mask]
+    weight = None if sample_weight is None else np.asarray(sample_weight)[mask]
+    return OldData(X1, y1, check_weight(weight, X1, y1, estimator.class_weight), source)
+
+
+def _set_missing_seeds(teacher: Any, random_state: RandomState) -> None:
+    """Give every unset ``random_state`` a seed, so that fitting touches no global random state."""
+    for name, value in sorted(teacher.get_params(deep=True).items()):
+        if (name == "random_state" or name.endswith("__random_state")) and value is None:
+            teacher.set_params(**{name: int(random_state.randint(2**31 - 1))})

@@ -1,0 +1,354 @@
+"""Run a skorch net over in-memory rows: minibatches, stopping, history.
+
+The rows stay one numpy array, which is never copied whole; minibatches are gathered from it by index.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
+from skorch.helper import predefined_split
+from torch import Tensor
+
+from skantidistill.network import ACTIVATIONS, Batch, Parameters
+
+__all__ = ["Rows", "Schedule", "Trained", "train"]
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Loss(Protocol):
+    """What is minimised: see :class:`skantidistill.objective.Objective`."""
+
+    def draw(self, params: Parameters, batch: Batch, generator: torch.Generator) -> Any: ...
+
+    def __call__(
+        self, params: Parameters, batch: Batch, draws: Any
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]: ...
+
+
+class Rows(torch.utils.data.Dataset):
+    """Rows of an array, chosen by index.
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n_samples, n_features)
+        Scaled inputs; may be read-only.
+    targets : integer ndarray of shape (n_samples,)
+        Output index of every row's label.
+    weight : ndarray of shape (n_samples,)
+        Row weights.
+    index : integer ndarray of shape (n_rows,), default=None
+        The rows that count; None: all whose weight is not 0.
+    dtype : dtype, default=None
+        Precision of minibatches; None: that of the inputs.
+    device : str, default="cpu"
+        Where minibatches go.
+    """
+
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        weight: np.ndarray,
+        index: np.ndarray | None = None,
+        *,
+        dtype: Any = None,
+        device: str = "cpu",
+    ) -> None:
+        self.inputs, self.targets, self.weight = inputs, targets, weight
+        self.dtype, self.device = np.dtype(dtype or inputs.dtype), device
+        self.index = np.flatnonzero(weight) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> tuple[np.ndarray, int]:
+        row = self.index[position]
+        return self.inputs[row], int(self.targets[row])
+
+    def batch(self, positions: np.ndarray) -> Batch:
+        """Gather rows, given by position in the index."""
+        rows = self.index[positions]
+        X, weight = (a[rows].astype(self.dtype, copy=False) for a in (self.inputs, self.weight))
+        return Batch(*(torch.from_numpy(a).to(self.device) for a in (X, self.targets[rows], weight)))
+
+
+class Minibatches:
+    """Iterate over ``Rows`` in minibatches, in a new order every time if ``shuffle``."""
+
+    def __init__(
+        self,
+        dataset: Rows,
+        batch_size: int,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+        self.shuffle, self.generator = shuffle, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self.dataset)
+        order = torch.randperm(n, generator=self.generator).numpy() if self.shuffle else np.arange(n)
+        for start in range(0, n, self.batch_size):
+            yield self.dataset.batch(order[start : start + self.batch_size])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in which steps a network trains; names and meanings are scikit-learn's.
+
+    ``tol=None`` never stops early; ``decay`` multiplies the learning rate after every epoch;
+    ``stage`` names the run in messages.
+    """
+
+    max_iter: int
+    batch_size: int
+    learning_rate_init: float
+    decay: float = 1.0
+    shuffle: bool = True
+    tol: float | None = None
+    n_iter_no_change: int = 10
+    freeze_iter: int = 0
+    verbose: bool = False
+    stage: str = "Iteration"
+    callbacks: Sequence[Any] = field(default=())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Parameters after training, a history row an epoch, the optimiser's state, whether ``tol`` ended it."""
+
+    params: Arrays
+    history: list[dict[str, Any]]
+    optimizer_state: dict[str, Any]
+    stopped: bool
+
+
+def train(
+    params: Arrays,
+    activation: str,
+    rows: Rows,
+    objective: Loss,
+    schedule: Schedule,
+    *,
+    shuffle_generator: torch.Generator,
+    draw_generator: torch.Generator,
+    valid_rows: Rows | None = None,
+    optimizer_state: dict[str, Any] | None = None,
+) -> Trained:
+    """Minimise an objective over rows by Adam, starting from ``params``.
+
+    Parameters
+    ----------
+    params : tuple of ndarray (W_1, b_1, ..., W_L, b_L)
+        Weights are (n_out, n_in). Not written to.
+    activation : str
+        Activation of the hidden layers.
+    rows, valid_rows : Rows
+        Training rows; with validation rows, stopping watches their accuracy and the best
+        parameters are returned.
+    objective : Objective
+        What is minimised.
+    schedule : Schedule
+        Epochs, steps, stopping.
+    shuffle_generator, draw_generator : torch.Generator
+        Of the order of rows, and of the objective's draws.
+    optimizer_state : dict, default=None
+        State of an earlier run's optimiser to go on from.
+
+    Returns
+    -------
+    trained : Trained
+
+    Raises
+    ------
+    ValueError
+        If a term or a parameter becomes infinite or NaN.
+    """
+    module = _build_module(params, activation).to(rows.device)
+    net = _Net(
+        module,
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        optimizer__fused=True,
+        lr=schedule.learning_rate_init,
+        batch_size=schedule.batch_size,
+        iterator_train=Minibatches,
+        iterator_train__shuffle=schedule.shuffle,
+        iterator_train__generator=shuffle_generator,
+        iterator_valid=Minibatches,
+        train_split=None if valid_rows is None else predefined_split(valid_rows),
+        classes=np.arange(len(params[-1])),
+        callbacks=[*_callbacks(schedule, module, valid_rows), *schedule.callbacks],
+        callbacks__train_loss=None,
+        callbacks__valid_loss=None,
+        callbacks__valid_acc=None,
+        callbacks__print_log=None,
+        max_epochs=schedule.max_iter,
+        verbose=0,
+        device=rows.device,
+    )
+    net.objective_, net.draw_generator_, net.stage_ = objective, draw_generator, schedule.stage
+    net.initialize()
+    if optimizer_state is not None:
+        net.optimizer_.load_state_dict(optimizer_state)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = schedule.learning_rate_init
+    try:
+        net.partial_fit(rows)
+    except _Interrupted:
+        raise KeyboardInterrupt from None
+    stopping = dict(net.callbacks_)["stopping"]
+    final = stopping.best_params if valid_rows is not None else list(module.parameters())
+    arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
+    history = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+    return Trained(arrays, history, net.optimizer_.state_dict(), stopping.stopped)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C inside an epoch; skorch takes a bare KeyboardInterrupt for a callback's wish to stop."""
+
+
+class _Net(NeuralNetClassifier):
+    """A skorch net that minimises an objective and asks for no number before the epoch ends."""
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        params = tuple(self.module_.parameters())
+        draws = self.objective_.draw(params, batch, self.draw_generator_)
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss, parts, logits = self.objective_(params, batch, draws)
+        loss.backward()
+        named = list(self.module_.named_parameters())
+        self.notify("on_grad_computed", named_parameters=named, batch=batch[:2], training=True)
+        self.optimizer_.step()
+        values = torch.stack([loss.detach(), *(p.detach() for p in parts.values())])
+        return {"loss": loss.detach(), "y_pred": logits.detach(), "names": list(parts), "values": values}
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
+    ) -> None:
+        if iterator is None:
+            return
+        step_fn = step_fn if training else self._validate
+        values, weights = [], []
+        try:
+            for batch in iterator:
+                self.notify("on_batch_begin", batch=batch[:2], training=training)
+                step = step_fn(batch)
+                values.append(step.pop("values"))
+                weights.append(batch.weight.sum())
+                names = step.pop("names")
+                self.notify("on_batch_end", batch=batch[:2], training=training, **step)
+        except KeyboardInterrupt as interrupt:
+            raise _Interrupted from interrupt
+        table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
+        _check_finite(table, names, self.stage_, len(self.history))
+        means = (weight[:, None] * table).sum(dim=0) / weight.sum()
+        for name, mean in zip([f"{prefix}_loss", *names], means.tolist(), strict=True):
+            earlier = [row[name] for row in self.history[:-1] if name in row]
+            self.history.record(name, mean)
+            if name.startswith(("train_", "valid_")):
+                better = max if name.endswith("acc") else min
+                self.history.record(f"{name}_best", better([mean, *earlier]) == mean)
+
+    def _validate(self, batch: Batch) -> dict[str, Any]:
+        with torch.no_grad():
+            logits = self.module_.eval()(batch.X)
+            rows = torch.nn.functional.cross_entropy(logits, batch.y, reduction="none")
+            hits = (logits.argmax(dim=1) == batch.y).to(rows)
+            values = torch.stack([rows, hits]) @ batch.weight / batch.weight.sum()
+        return {"loss": values[0], "y_pred": logits, "names": ["valid_acc"], "values": values}
+
+
+class _Stopping(Callback):
+    """scikit-learn's rule: stop after more than ``patience`` epochs without a gain of ``tol``.
+
+    Watches the accuracy on validation rows where there are some, and then keeps the best parameters;
+    else the training loss.
+    """
+
+    def __init__(self, tol: float | None, patience: int, validated: bool) -> None:
+        self.tol, self.patience, self.validated = tol, patience, validated
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.best, self.waited, self.best_params, self.stopped = -np.inf, 0, None, False
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        row = net.history[-1]
+        score = row["valid_acc"] if self.validated else -row["train_loss"]
+        self.waited = self.waited + 1 if score < self.best + (self.tol or 0) else 0
+        if score > self.best:
+            self.best = score
+            if self.validated:
+                self.best_params = [p.detach().clone() for p in net.module_.parameters()]
+        if self.tol is not None and self.waited > self.patience:
+            self.stopped = True
+            raise KeyboardInterrupt  # skorch's way to end training
+
+
+class _Print(Callback):
+    """Print scikit-learn's line an epoch."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        row = net.history[-1]
+        print(f"{self.stage} {row['epoch']}, loss = {row['train_loss']:.8f}")
+        if "valid_acc" in row:
+            print(f"Validation score: {row['valid_acc']:f}")
+
+
+def _callbacks(schedule: Schedule, module: torch.nn.Module, valid_rows: Rows | None) -> list[Any]:
+    """Return our own callbacks; a user's come behind them."""
+    callbacks: list[Any] = []
+    if schedule.freeze_iter:
+        hidden = [name for name, _ in list(module.named_parameters())[:-2]]
+        if hidden:
+            callbacks += [Freezer(hidden), Unfreezer(hidden, at=schedule.freeze_iter + 1)]
+    if schedule.decay != 1:
+        callbacks.append(LRScheduler(policy="ExponentialLR", gamma=schedule.decay))
+    if schedule.verbose:
+        callbacks.append(_Print(schedule.stage))
+    stopping = _Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None)
+    return [*callbacks, ("stopping", stopping)]
+
+
+def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:
+    """Return Linear layers with an activation between them, holding a copy of the parameters."""
+    sizes = [params[0].shape[1], *(len(bias) for bias in params[1::2])]
+    layers: list[torch.nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        # skip_init: the global random state is not touched.
+        layers += [torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out), ACTIVATIONS[activation].module()]
+    module = torch.nn.Sequential(*layers[:-1])
+    for parameter, value in zip(module.parameters(), params, strict=True):
+        parameter.data = torch.tensor(value)
+    return module
+
+
+def _check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> None:
+    """Raise if a number is infinite or NaN, naming the term that was so first."""
+    broken = ~torch.isfinite(table)
+    if broken.any():
+        first = broken[int(broken.any(dim=1).nonzero()[0])]
+        terms = [name for name, bad in zip(names, first[1:].tolist(), strict=True) if bad]
+        raise ValueError(_divergence(stage, epoch, " and ".join(map(repr, terms)) or "the weighted sum"))
+
+
+def _divergence(stage: str, epoch: int, what: str) -> str:
+    return (
+        f"Training diverged in {stage} {epoch}: first {what} became infinite or NaN. Scale X (for "
+        "example by StandardScaler), or lower the learning rate or the weight (lambda_...) of that term."
+    )
