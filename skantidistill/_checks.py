@@ -61,10 +61,10 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Say whether scikit-learn takes an estimator for fitted."""
+    """Say whether an object is an estimator that scikit-learn takes for fitted."""
     try:
         check_is_fitted(estimator)
-    except NotFittedError:
+    except (NotFittedError, TypeError):
         return False
     return True
 
@@ -111,7 +111,7 @@ def check_inside(X: np.ndarray, bounds: tuple[Any, Any] | None, name: str = "X")
         return
     # A bound that X's own precision rounds outwards is still kept.
     low, high = (b.astype(X.dtype) for b in bounds)
-    outside = (X < low) | (X > high)
+    outside = (low > X) | (high < X)
     if outside.any():
         row, column = np.argwhere(outside)[0]
         raise ValueError(

@@ -3,6 +3,7 @@
 Weights are (n_out, n_in); scikit-learn's ``coefs_`` are transposed on reading.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +65,7 @@ class Blueprint:
         if self.activation not in _HIDDEN:
             raise ValueError(f"activation={self.activation!r} is unknown; use one of {sorted(_HIDDEN)}.")
         shapes = [w.shape for w in self.weights]
-        chained = all(below[0] == above[1] for below, above in zip(shapes, shapes[1:], strict=False))
+        chained = all(below[0] == above[1] for below, above in itertools.pairwise(shapes))
         biased = [b.shape for b in self.biases] == [(n_out,) for n_out, _ in shapes]
         if not (shapes and chained and biased and len(self.classes) == shapes[-1][0]):
             raise ValueError(

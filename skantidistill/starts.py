@@ -4,6 +4,7 @@ A start is a function ``(growth, random_state) -> (W_1, b_1, ..., W_L, b_L)`` of
 weights are (n_out, n_in).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ def glorot_uniform(layer_sizes: Sequence[int], random_state: RandomState) -> tup
     networks", AISTATS 2010, equation 16.
     """
     params: list[np.ndarray] = []
-    for n_in, n_out in zip(layer_sizes[:-1], layer_sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(layer_sizes):
         r = np.sqrt(6 / (n_in + n_out))
         params += [random_state.uniform(-r, r, (n_out, n_in)), np.zeros(n_out)]
     return tuple(params)
@@ -43,7 +44,7 @@ def zero(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...]:
     """
     sizes = growth.layer_sizes
     fill: list[np.ndarray] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         fill += [np.zeros((n_out, n_in)), np.zeros(n_out)]
     return growth.embed(growth.teacher.parameters, fill)
 
@@ -55,7 +56,7 @@ def uniform(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...]
     """
     sizes = growth.layer_sizes
     fill: list[np.ndarray] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         r = 1 / np.sqrt(n_in)
         fill += [random_state.uniform(-r, r, (n_out, n_in)), random_state.uniform(-r, r, n_out)]
     return growth.embed(growth.teacher.parameters, fill)
