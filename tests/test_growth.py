@@ -1,0 +1,278 @@
+"""Laws of Growth: Pr selects coordinates by label, unit and name; embed is its right inverse."""
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from strategies import Case, growths, normal_parameters, seeds
+
+from skantidistill.blueprint import Blueprint
+from skantidistill.growth import Growth
+from skantidistill.starts import uniform, zero
+
+# Logits are sums of at most a few dozen products of order 1; the order of summation may differ.
+SAME_FUNCTION = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def assert_same_parameters(got, expected):
+    for g, e in zip(got, expected, strict=True):
+        assert_array_equal(g, e)
+
+
+def flat(params):
+    return np.concatenate([np.ravel(p) for p in params])
+
+
+def student_of(case, params):
+    return Blueprint(params[::2], params[1::2], case.teacher.activation, case.classes)
+
+
+def plain_teacher(hidden=(3, 2), classes=(7, 2), n_features=2, names=None, seed=0):
+    params = normal_parameters((n_features, *hidden, len(classes)), np.random.default_rng(seed))
+    return Blueprint(params[::2], params[1::2], "relu", np.array(classes), names)
+
+
+def slow_projection(case, params):
+    """Pr by plain loops over units, labels and columns."""
+    teacher, grown_labels = case.teacher, case.classes.tolist()
+    known = [label for label in teacher.classes.tolist() if label in grown_labels]
+    projected = []
+    n_layers = len(teacher.weights)
+    for layer in range(n_layers):
+        n_in = teacher.weights[layer].shape[1]
+        if layer == n_layers - 1:
+            rows = [grown_labels.index(label) for label in known]
+        else:
+            rows = list(range(teacher.weights[layer].shape[0]))
+        weight, bias = params[2 * layer], params[2 * layer + 1]
+        projected.append(np.array([[weight[row, column] for column in range(n_in)] for row in rows]))
+        projected.append(np.array([bias[row] for row in rows]))
+    return projected
+
+
+@given(growths())
+def test_projection_of_an_embedding_is_the_teacher_bit_for_bit(case: Case):
+    u = case.growth.teacher.parameters
+    embedded = case.growth.embed(u, case.fill)
+    assert_same_parameters(case.growth.project(embedded), u)
+    assert not np.array_equal(flat(case.growth.project(case.fill)), flat(u))  # the fill is another network
+
+
+@given(growths(absent=True))
+def test_projection_of_an_embedding_is_the_teacher_also_when_classes_are_dropped(case: Case):
+    u = case.growth.teacher.parameters
+    assert_same_parameters(case.growth.project(case.growth.embed(u, case.fill)), u)
+    assert len(case.growth.teacher.classes) < len(case.teacher.classes)
+
+
+@given(growths(), st.sampled_from([2.0, -0.5, 3.7]))
+def test_projection_is_linear(case: Case, factor):
+    other = normal_parameters(case.growth.layer_sizes, case.rng)
+    combined = [factor * f + o for f, o in zip(case.fill, other, strict=True)]
+    parts = zip(case.growth.project(case.fill), case.growth.project(other), strict=True)
+    # Bit for bit: a selection commutes with anything that is done coordinate by coordinate.
+    assert_same_parameters(case.growth.project(combined), [factor * f + o for f, o in parts])
+    assert np.any(flat(case.growth.project(case.fill)))
+
+
+@given(growths())
+def test_projection_selects_every_coordinate_at_most_once(case: Case):
+    shapes = [f.shape for f in case.fill]
+    ends = np.cumsum([f.size for f in case.fill])
+    numbered = [
+        np.arange(end - np.prod(shape), end).reshape(shape) for shape, end in zip(shapes, ends, strict=True)
+    ]
+    selected = flat(case.growth.project(numbered))
+    assert len(np.unique(selected)) == len(selected) == flat(case.growth.teacher.parameters).size
+
+
+@given(st.one_of(growths(), growths(absent=True)))
+def test_projection_matches_units_by_position_and_outputs_by_label(case: Case):
+    assert_same_parameters(case.growth.project(case.fill), slow_projection(case, case.fill))
+    assert case.classes[case.growth.outputs].tolist() == case.growth.teacher.classes.tolist()
+
+
+@given(growths())
+def test_projection_is_a_contraction(case: Case):
+    # The norm of a part; summation in another order may add a few units in the last place.
+    assert np.linalg.norm(flat(case.growth.project(case.fill))) <= np.linalg.norm(flat(case.fill)) * (
+        1 + 1e-14
+    )
+
+
+@given(growths())
+def test_embedding_the_projection_is_idempotent(case: Case):
+    blank = [np.zeros_like(f) for f in case.fill]
+    once = case.growth.embed(case.growth.project(case.fill), blank)
+    twice = case.growth.embed(case.growth.project(once), blank)
+    assert_same_parameters(twice, once)
+    grew = case.growth.layer_sizes != case.teacher.layer_sizes
+    assert grew == (not np.array_equal(flat(once), flat(case.fill)))  # what the teacher lacks is blanked
+
+
+@given(growths())
+def test_embedding_the_projection_into_itself_changes_nothing(case: Case):
+    assert_same_parameters(case.growth.embed(case.growth.project(case.fill), case.fill), case.fill)
+
+
+@given(growths())
+def test_embed_writes_to_no_argument(case: Case):
+    before = [f.copy() for f in case.fill]
+    embedded = case.growth.embed(case.growth.teacher.parameters, case.fill)
+    for array in embedded:
+        array += 1
+    assert_same_parameters(case.fill, before)
+
+
+@given(growths())
+def test_projection_of_tensors_is_that_of_arrays(case: Case):
+    projected = case.growth.project([torch.from_numpy(f) for f in case.fill])
+    assert all(isinstance(p, torch.Tensor) for p in projected)
+    assert_same_parameters([p.numpy() for p in projected], case.growth.project(case.fill))
+
+
+@given(growths())
+def test_zero_padded_growth_keeps_the_logits_of_the_teachers_classes(case: Case):
+    student = student_of(case, zero(case.growth, None))
+    expected = case.teacher.logits(case.X)
+    assert_allclose(student.logits(case.X)[:, case.growth.outputs], expected, **SAME_FUNCTION)
+    assert np.ptp(expected) > 0
+    # Sibling: other numbers beside the teacher's block make another function.
+    disturbed = student_of(case, case.growth.embed(case.teacher.parameters, case.fill))
+    wider = case.growth.layer_sizes[1:-1] != case.teacher.hidden_layer_sizes
+    if not wider:
+        assert_array_equal(disturbed.logits(case.X)[:, case.growth.outputs], expected)
+    elif case.teacher.activation != "relu":  # relu units may all be silent
+        assert not np.allclose(disturbed.logits(case.X)[:, case.growth.outputs], expected)
+
+
+@given(growths(absent=True))
+def test_dropped_classes_leave_the_logits_of_the_others(case: Case):
+    student = student_of(case, zero(case.growth, None))
+    kept = np.isin(case.teacher.classes, case.classes)
+    expected = case.teacher.logits(case.X)[:, kept]
+    assert_allclose(student.logits(case.X)[:, case.growth.outputs], expected, **SAME_FUNCTION)
+    assert not kept.all()
+    assert_array_equal(case.growth.teacher.classes, case.teacher.classes[kept])
+
+
+def permuted_hidden_units(blueprint, rng):
+    """Return the same function with the units of every hidden layer in another order."""
+    params = [p.copy() for p in blueprint.parameters]
+    for layer, n_units in enumerate(blueprint.hidden_layer_sizes):
+        order = np.roll(rng.permutation(n_units), 1)
+        params[2 * layer] = params[2 * layer][order]
+        params[2 * layer + 1] = params[2 * layer + 1][order]
+        params[2 * layer + 2] = params[2 * layer + 2][:, order]
+    return blueprint.with_parameters(tuple(params))
+
+
+@given(growths())
+def test_order_of_the_teachers_hidden_units_changes_nothing_in_a_zero_start(case: Case):
+    permuted = permuted_hidden_units(case.teacher, case.rng)
+    growth = Growth(permuted, case.X.shape[1], case.growth.layer_sizes[1:-1], case.classes)
+    straight, shuffled = zero(case.growth, None), zero(growth, None)
+    assert_allclose(
+        student_of(case, shuffled).logits(case.X), student_of(case, straight).logits(case.X), **SAME_FUNCTION
+    )
+
+
+def test_order_of_the_teachers_hidden_units_is_kept_by_the_embedding():
+    teacher = plain_teacher(hidden=(3, 2))
+    permuted = permuted_hidden_units(teacher, np.random.default_rng(1))
+    one, other = (zero(Growth(t, 2, (4, 4), np.array([2, 7])), None) for t in (teacher, permuted))
+    assert not np.array_equal(one[0], other[0])
+
+
+@given(growths(), seeds)
+def test_order_of_the_teachers_outputs_changes_nothing_in_the_embedding(case: Case, seed):
+    order = np.roll(np.arange(len(case.teacher.classes)), 1)
+    rolled = case.teacher.select_classes(order)
+    growth = Growth(rolled, case.X.shape[1], case.growth.layer_sizes[1:-1], case.classes)
+    for start in (zero, uniform):
+        straight = start(case.growth, np.random.RandomState(seed))
+        assert_same_parameters(start(growth, np.random.RandomState(seed)), straight)
+    # Sibling: rows in another order under the old labels are another network.
+    mislabelled = replace(rolled, classes=case.teacher.classes)
+    swapped = Growth(mislabelled, case.X.shape[1], case.growth.layer_sizes[1:-1], case.classes)
+    assert not np.array_equal(flat(zero(swapped, None)), flat(zero(case.growth, None)))
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["width", "depth", "age"])))
+def test_features_are_matched_by_name_in_any_order(names):
+    teacher = plain_teacher((2,), n_features=3, names=np.array(["age", "depth", "width"], dtype=object))
+    growth = Growth(teacher, 3, (4,), np.array([2, 5, 7]), np.array(names, dtype=object))
+    params = zero(growth, None)
+    X = np.random.default_rng(3).normal(size=(6, 3))
+    in_order_of_teacher = X[:, [names.index(name) for name in teacher.feature_names]]
+    student = Blueprint(params[::2], params[1::2], "relu", np.array([2, 5, 7]))
+    expected = teacher.logits(in_order_of_teacher)
+    assert_allclose(student.logits(X)[:, growth.outputs], expected, **SAME_FUNCTION)
+    assert_same_parameters(growth.project(params), teacher.parameters)
+    same_order = list(names) == teacher.feature_names.tolist()
+    assert same_order == np.allclose(teacher.logits(X), expected)
+
+
+def test_features_are_matched_by_position_where_one_side_has_no_names():
+    named = plain_teacher((2,), n_features=3, names=np.array(["age", "depth", "width"], dtype=object))
+    bare = replace(named, feature_names=None)
+    names = np.array(["width", "age", "depth"], dtype=object)
+    classes = np.array([2, 7])
+    by_position = zero(Growth(named, 3, (2,), classes), None)
+    assert_same_parameters(zero(Growth(bare, 3, (2,), classes, names), None), by_position)
+    by_name = zero(Growth(named, 3, (2,), classes, names), None)
+    assert not np.array_equal(by_name[0], by_position[0])
+
+
+def test_layer_sizes_are_the_students():
+    growth = Growth(plain_teacher((3, 2)), 2, (5, 2), np.array([2, 5, 7]))
+    assert growth.layer_sizes == (2, 5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        (
+            (3,),
+            "hidden_layer_sizes=(3,) has fewer layers than the teacher's (3, 2); give at least 2 layers.",
+        ),
+        (
+            (3, 2, 2),
+            "hidden_layer_sizes=(3, 2, 2) is deeper than the teacher's (3, 2); growing in depth is not "
+            "available yet, give 2 layers.",
+        ),
+        (
+            (2, 2),
+            "hidden_layer_sizes=(2, 2) cannot hold the teacher's hidden layer 1 of 3 units; use at least 3.",
+        ),
+        (
+            (3, 1),
+            "hidden_layer_sizes=(3, 1) cannot hold the teacher's hidden layer 2 of 2 units; use at least 2.",
+        ),
+    ],
+)
+def test_hidden_layers_that_cannot_hold_the_teachers_are_refused(hidden, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Growth(plain_teacher((3, 2)), 2, hidden, np.array([2, 7]))
+
+
+def test_another_number_of_features_is_refused():
+    message = "X has 3 features, but the teacher was fitted on 2; give X the teacher's 2 columns."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Growth(plain_teacher(), 3, (3, 2), np.array([2, 7]))
+
+
+def test_a_missing_column_name_is_refused():
+    teacher = plain_teacher(names=np.array(["age", "depth"], dtype=object))
+    message = (
+        "X has no column named 'depth', which the teacher was fitted on; X's columns are "
+        "['age', 'width'], the teacher's ['age', 'depth']."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Growth(teacher, 2, (3, 2), np.array([2, 7]), np.array(["age", "width"], dtype=object))
