@@ -50,7 +50,12 @@ def load(name, seed):
         from skantidistill.datasets import fetch_fashion_mnist
 
         data = fetch_fashion_mnist()
-        return data.X_train[:30_000], data.X_train[30_000:40_000], data.y_train[:30_000], data.y_train[30_000:40_000]
+        return (
+            data.X_train[:30_000],
+            data.X_train[30_000:40_000],
+            data.y_train[:30_000],
+            data.y_train[30_000:40_000],
+        )
     loader = {"digits": load_digits, "breast": load_breast_cancer, "wine": load_wine}[name.split()[0]]
     X, y = loader(return_X_y=True)
     X = StandardScaler().fit_transform(X) if name.endswith("standardised") else X / 16

@@ -1,5 +1,6 @@
 """The estimator: grow a fitted classifier into a larger multi-layer perceptron."""
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -33,7 +34,14 @@ from skantidistill.fitting import (
 )
 from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
-from skantidistill.old_data import OldData, find_old_data, find_teacher, join_classes, known_rows
+from skantidistill.old_data import (
+    OldData,
+    find_old_data,
+    find_teacher,
+    join_classes,
+    known_rows,
+    warn_of_wrong_labels,
+)
 from skantidistill.prediction import PredictsByBlueprint
 from skantidistill.teachers import reader
 
@@ -457,6 +465,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         dtype = X.dtype if self.device == "cpu" else np.dtype(np.float32)
         self.teacher_, self.growth_ = None, None
         if self.teacher is None:
+            if old is not None:
+                warnings.warn(f"{old.source} is ignored, because teacher=None.", UserWarning, stacklevel=5)
             self.classes_ = check_enough_classes(np.unique(labels))
             blueprint = start_fresh(self, X.shape[1], self.classes_, random_state)
         else:
@@ -465,6 +475,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             self.growth_, blueprint = grow(self, teacher, X.shape[1], self.classes_, random_state)
             old = old or known_rows(self, X, y, sample_weight, teacher)
             if old is not None:
+                warn_of_wrong_labels(teacher, self.growth_.columns[0], old)
                 blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
 

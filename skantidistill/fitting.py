@@ -19,7 +19,7 @@ from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
-from skantidistill.old_data import OldData, warn_of_wrong_labels
+from skantidistill.old_data import OldData
 from skantidistill.starts import STARTS, glorot_uniform
 from skantidistill.training import Rows, Schedule, Trained, train
 
@@ -30,11 +30,21 @@ def check_settings(student: Any, X: np.ndarray, old: OldData | None) -> None:
     """Check what depends on the data or on several parameters at once."""
     if student.start not in STARTS:
         raise ValueError(f"start={student.start!r} is unknown; use one of {sorted(STARTS)}.")
+    check_device(student.device)
     check_column_values(student.delta, X.shape[1], "delta")
     bounds = check_bounds(student.bounds, X.shape[1])
     check_inside(X, bounds)
     if old is not None and old.source == "teacher_data":
         check_inside(old.X, bounds, "teacher_data")
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError if torch can't compute on a device here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={device!r} can't be used here ({reason}); use for example 'cpu'.") from None
 
 
 def start_fresh(student: Any, n_features: int, classes: np.ndarray, random_state: RandomState) -> Blueprint:
@@ -63,7 +73,6 @@ def grow(
 
 def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:
     """Return the value of phi, and set ``phi_history_``."""
-    warn_of_wrong_labels(growth, old)
     weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
     if student.phi_max_iter == 0 or not any(weights):
         return start

@@ -89,7 +89,7 @@ class Growth:
         return tuple(projected)
 
     def embed(self, params: Sequence[np.ndarray], fill: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Return a copy of ``fill`` (the student's shapes) that has ``params`` (the teacher's) in its place."""
+        """Return a copy of ``fill`` (the student's shapes) with ``params`` (the teacher's) in their place."""
         embedded = [np.array(f) for f in fill]
         for layer, (rows, columns) in enumerate(zip(self.rows, self.columns, strict=True)):
             block = embedded[2 * layer][rows]

@@ -22,7 +22,6 @@ from skantidistill._checks import (
     union_of_labels,
 )
 from skantidistill.blueprint import Blueprint
-from skantidistill.growth import Growth
 from skantidistill.teachers import check_readable, read_teacher
 
 __all__ = ["OldData", "find_old_data", "find_teacher", "join_classes", "warn_of_wrong_labels"]
@@ -151,20 +150,22 @@ def known_rows(
     return _rows_of(estimator, X, y, sample_weight, mask, "y")
 
 
-def warn_of_wrong_labels(growth: Growth, old: OldData) -> None:
-    """Warn if the teacher does worse on D1 than always saying D1's most frequent class."""
-    teacher = growth.teacher
+def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None:
+    """Warn if the teacher does worse on D1 than always saying D1's most frequent class.
+
+    Where D1 has one class only, which no teacher can beat, it is enough to be right half of the time.
+    ``columns`` are those of D1's inputs that the teacher takes, in its order.
+    """
     codes = encode_labels(old.y, teacher.classes, old.source, "the teacher")
-    predicted = teacher.logits(old.X[:, growth.columns[0]]).argmax(axis=1)
-    accuracy = np.average(predicted == codes, weights=old.weight)
-    frequent = np.bincount(codes, weights=old.weight).max() / old.weight.sum()
-    if accuracy < frequent:
+    accuracy = np.average(teacher.logits(old.X[:, columns]).argmax(axis=1) == codes, weights=old.weight)
+    shares = np.bincount(codes, weights=old.weight) / old.weight.sum()
+    constant = shares.max() if np.count_nonzero(shares) > 1 else 0.5
+    if accuracy < constant:
         warnings.warn(
             f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
-            f"{frequent:.3f} of always saying their most frequent class. Are the labels encoded, as "
-            "BaggingClassifier, VotingClassifier, StackingClassifier and others do before they call fit? "
-            "Then name the teacher's outputs in y's labels by teacher_classes. Else the teacher does not "
-            "fit these rows.",
+            f"{constant:.3f} of a constant answer. Are the labels encoded, as BaggingClassifier, "
+            "VotingClassifier, StackingClassifier and others do before they call fit? Then name the "
+            "teacher's outputs in y's labels by teacher_classes. Else the teacher does not fit these rows.",
             UserWarning,
             stacklevel=4,
         )

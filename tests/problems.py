@@ -13,7 +13,7 @@ LABELS = {
     "strings": np.array(["zero", "one", "two", "three", "four", "five"]),
     "integers": np.array([30, 4, 9, 5, 70, 11]),
     "negative integers": np.array([-1, 5, -7, 3, 2, 9]),
-    "floats": np.array([0.5, 7.5, 3.0, 2.5, -1.0, 4.0]),
+    "floats": np.array([0.0, 7.0, 3.0, 2.0, -1.0, 4.0]),
 }
 
 

@@ -1,0 +1,259 @@
+"""Bad input gets one error, before training, that says what is wrong, what was got and what would work."""
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from skantidistill import AntiDistilledMLPClassifier
+from tests.problems import digits, fitted_teacher, old_rows, quick
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def refuse(student, error, *words, X=None, y=None, **fit_params):
+    """Check that ``fit`` raises an error with these words and leaves nothing behind."""
+    X, y = digits()[0] if X is None else X, digits()[1] if y is None else y
+    before = dict(vars(student))
+    with pytest.raises(error) as caught:
+        student.fit(X, y, **fit_params)
+    for word in words:
+        assert re.search(re.escape(word), str(caught.value)), str(caught.value)
+    assert vars(student) == before
+
+
+def test_unreadable_teacher_names_its_type_and_those_that_can_be_read():
+    X, y = digits()
+    forest = RandomForestClassifier(2).fit(X, y)
+    words = ("A RandomForestClassifier can't be read", "LogisticRegression", "MLPClassifier")
+    refuse(quick(forest), TypeError, *words)
+    refuse(quick(RandomForestClassifier(2)), TypeError, *words)
+    refuse(quick("a teacher"), TypeError, "A str can't be read")
+    refuse(quick(MLPClassifier), TypeError, "can't be read")
+
+
+def test_unfitted_teacher_without_old_data():
+    words = ("teacher is a MLPClassifier that is not fitted", "teacher_data", "FrozenEstimator")
+    refuse(quick(MLPClassifier()), ValueError, *words)
+
+
+def test_teacher_layer_wider_than_the_students():
+    words = "hidden_layer_sizes=(3,) cannot hold the teacher's hidden layer 1 of 8 units; use at least 8."
+    refuse(quick(fitted_teacher(), hidden_layer_sizes=(3,)), ValueError, words)
+
+
+def test_fewer_layers_than_the_teachers():
+    teacher = fitted_teacher(hidden=(8, 4))
+    words = ("hidden_layer_sizes=(16,)", "fewer layers than the teacher's (8, 4)", "at least 2 layers")
+    refuse(quick(teacher, hidden_layer_sizes=(16,)), ValueError, *words)
+
+
+def test_more_layers_than_the_teachers():
+    words = ("hidden_layer_sizes=(16, 8)", "deeper than the teacher's (8,)", "give 1 layers")
+    refuse(quick(fitted_teacher(), hidden_layer_sizes=(16, 8)), ValueError, *words)
+    linear = LogisticRegression(max_iter=500).fit(*digits())
+    refuse(quick(linear, hidden_layer_sizes=(16,)), ValueError, "deeper than the teacher's ()")
+
+
+def test_another_number_of_features():
+    X = digits()[0][:, :60]
+    refuse(quick(fitted_teacher()), ValueError, "X has 60 features", "fitted on 64", X=X)
+
+
+def test_labels_in_teacher_data_that_the_teacher_does_not_know():
+    words = ("teacher_data has labels that the teacher doesn't know", "'five'", "['four', 'one', 'two']")
+    refuse(quick(fitted_teacher()), ValueError, *words, teacher_data=digits())
+    rows = np.ones(len(digits()[0]), dtype=bool)
+    words = ("teacher_rows has labels that the teacher doesn't know",)
+    refuse(quick(fitted_teacher()), ValueError, *words, teacher_rows=rows)
+
+
+@pytest.mark.parametrize("labels", ["numbers", "booleans"])
+def test_labels_of_another_kind_than_the_teachers(labels):
+    y = digits("integers")[1] if labels == "numbers" else digits("integers")[1] > 9
+    kind = "numeric" if labels == "numbers" else "boolean"
+    words = (f"y has {kind} labels", "the teacher's classes are string", "teacher_classes")
+    refuse(quick(fitted_teacher()), ValueError, *words, y=y)
+    X1, y1 = digits("integers")
+    words = ("teacher_data has numeric labels", "teacher_classes")
+    refuse(quick(fitted_teacher()), ValueError, *words, teacher_data=(X1, y1))
+
+
+def test_both_ways_to_name_the_old_rows():
+    X, y = digits()
+    rows = old_rows()
+    words = "Both teacher_data and teacher_rows are given; give one of them."
+    refuse(quick(fitted_teacher()), ValueError, words, teacher_data=(X[rows], y[rows]), teacher_rows=rows)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity(bad):
+    X = digits()[0]
+    broken = X.copy()
+    broken[3, 5] = bad
+    refuse(quick(fitted_teacher()), ValueError, "Input X contains", X=broken)
+    rows = np.flatnonzero(old_rows())
+    rows[0] = 3
+    refuse(
+        quick(fitted_teacher()),
+        ValueError,
+        "Input teacher_data contains",
+        teacher_data=(broken[rows], np.full(len(rows), "one")),
+    )
+    weight = np.ones(len(X))
+    weight[0] = bad
+    refuse(quick(fitted_teacher()), ValueError, "sample_weight contains", sample_weight=weight)
+
+
+@pytest.mark.parametrize(
+    "name", ["lambda_ce", "lambda_teacher", "lambda_noise", "lambda_trace", "parameter_noise_std", "alpha"]
+)
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, "much"])
+def test_negative_or_senseless_weights(name, value):
+    refuse(quick(fitted_teacher(), **{name: value}), ValueError, f"'{name}' parameter", str(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-0.1, ("delta=-0.1", "not negative")),
+        (np.nan, ("delta=nan", "finite")),
+        (np.full(64, -1.0), ("delta=", "not negative")),
+        (np.ones(3), ("delta has shape (3,)", "X has 64 features", "(64,)")),
+    ],
+)
+def test_bad_delta(value, words):
+    refuse(quick(fitted_teacher(), delta=value), ValueError, *words)
+
+
+def test_delta_that_is_no_number():
+    refuse(quick(fitted_teacher(), delta="small"), TypeError, "delta='small' is no number")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ((1, 0), "must have low < high"),
+        (3, "is not a pair (low, high)"),
+        ((0, 0.5), "X has a value outside bounds"),
+        ((np.zeros(3), 1), "bounds have shapes (3,) and ()"),
+    ],
+)
+def test_bad_bounds(value, words):
+    refuse(quick(fitted_teacher(), bounds=value), ValueError, words)
+
+
+def test_empty_old_data():
+    X, y = digits()
+    words = "teacher_data is empty"
+    refuse(quick(fitted_teacher()), ValueError, words, teacher_data=(X[:0], y[:0]))
+    rows = np.zeros(len(X), dtype=bool)
+    refuse(quick(fitted_teacher()), ValueError, "teacher_rows is False for every row", teacher_rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        (np.arange(480), TypeError, "teacher_rows must be a boolean mask"),
+        (np.ones(7, dtype=bool), ValueError, "teacher_rows has shape (7,), but X has 480 rows"),
+    ],
+)
+def test_bad_teacher_rows(rows, error, words):
+    refuse(quick(fitted_teacher()), error, words, teacher_rows=rows)
+
+
+def test_bad_teacher_data():
+    X, y = digits()
+    student = quick(fitted_teacher())
+    refuse(student, TypeError, "teacher_data must be a tuple (X1, y1)", "ndarray", teacher_data=X)
+    refuse(student, TypeError, "tuple of length 1", teacher_data=(X,))
+    refuse(student, ValueError, "teacher_data has 5 features, but X has 64", teacher_data=(X[:, :5], y))
+    refuse(student, ValueError, "480 rows in X but 3 labels", teacher_data=(X, y[:3]))
+
+
+def test_old_data_without_a_teacher_is_a_warning():
+    X, y = digits()
+    rows = old_rows()
+    with pytest.warns(UserWarning, match="teacher_data is ignored, because teacher=None"):
+        quick().fit(X, y, teacher_data=(X[rows], y[rows]))
+    with pytest.warns(UserWarning, match="teacher_rows is ignored, because teacher=None"):
+        quick().fit(X, y, teacher_rows=rows)
+
+
+def test_fewer_than_two_classes():
+    words = ("y has one class only", "'one'", "at least 2 classes")
+    refuse(quick(), ValueError, *words, y=np.full(480, "one"))
+
+
+def test_no_row_that_the_teacher_knows_is_a_warning_that_says_what_falls_away():
+    X, y = digits()
+    new = ~old_rows()
+    with (
+        pytest.warns(UserWarning, match="phi is skipped, so that lambda_ce and lambda_teacher"),
+        pytest.warns(UserWarning, match="the student gets no output for them"),
+    ):
+        student = quick(fitted_teacher()).fit(X[new], y[new])
+    assert student.phi_history_ == []
+
+
+def test_classes_at_a_loss_are_named():
+    X, y = digits()
+    some = y != "four"
+    with pytest.warns(UserWarning, match=re.escape("teacher's classes ['four'] have no row")):
+        student = quick(fitted_teacher()).fit(X[some], y[some])
+    assert "four" not in student.classes_
+    with pytest.warns(UserWarning, match=re.escape("['four'] are in teacher_data but not in y")):
+        student = quick(fitted_teacher()).fit(X[some], y[some], teacher_data=(X[old_rows()], y[old_rows()]))
+    assert "four" in student.classes_
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"start": "zeros"}, ("start='zeros' is unknown", "['uniform', 'xavier', 'zero']")),
+        ({"hidden_layer_sizes": (8.5,)}, ("hidden_layer_sizes=(8.5,) must be positive integers",)),
+        ({"hidden_layer_sizes": (0,)}, ("hidden_layer_sizes=(0,) must be positive integers",)),
+        ({"hidden_layer_sizes": "wide"}, ("hidden_layer_sizes", "'auto'")),
+        ({"activation": "tanh"}, ("activation='tanh' differs from the teacher's 'relu'",)),
+        ({"trace": "rough"}, ("'trace' parameter", "sampled")),
+        ({"neighborhood": "far"}, ("'neighborhood' parameter", "adversarial")),
+        ({"regularize": "never"}, ("'regularize' parameter", "'fit'")),
+        ({"teacher_classes": ["one", "two"]}, ("teacher_classes", "3 outputs")),
+        ({"teacher_classes": ["one", "one", "two"]}, ("teacher_classes", "distinct")),
+        ({"device": "abacus"}, ("device='abacus'",)),
+    ],
+)
+def test_bad_parameters_name_what_would_work(params, words):
+    refuse(quick(fitted_teacher(), **params), ValueError, *words)
+
+
+def test_traces_of_piecewise_linear_networks_are_refused_for_tanh():
+    teacher = fitted_teacher(activation="tanh")
+    refuse(quick(teacher, trace="exact"), ValueError, "trace='exact'", "'tanh'", "hutchinson")
+
+
+@pytest.mark.parametrize("stage", ["phi", "Iteration"])
+def test_divergence_names_the_term_that_went_first(stage):
+    steps = {"phi": {"phi_learning_rate_init": 1e30}, "Iteration": {"learning_rate_init": 1e30}}[stage]
+    student = quick(fitted_teacher(), **steps)
+    words = ("Training diverged in " + stage, "became infinite or NaN", "lower the learning rate")
+    refuse(student, ValueError, *words, X=digits()[0].astype(np.float32))
+
+
+def test_a_failed_fit_keeps_the_earlier_one():
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y)
+    before = student.predict_proba(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        student.fit(np.full_like(X, np.nan), y)
+    np.testing.assert_array_equal(student.predict_proba(X), before)
+
+
+def test_multilabel_targets_are_refused():
+    X, y = digits()
+    student = AntiDistilledMLPClassifier()
+    with pytest.raises(ValueError, match="y should be a 1d array"):
+        student.fit(X, np.column_stack([y == "one", y == "two"]).astype(int))
