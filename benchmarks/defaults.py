@@ -22,17 +22,15 @@ PLAIN = {"lambda_noise": 0.0, "lambda_trace": 0.0, "phi_max_iter": 0}
 CANDIDATES = {
     "plain training": PLAIN,
     "uniform 0.05": {"neighborhood": "uniform", "delta": 0.05},
-    "delta 0.01": {"delta": 0.01},
-    "delta 0.01, l4 5e-3": {"delta": 0.01, "lambda_trace": 5e-3},
-    "delta 0.01, s 0.02": {"delta": 0.01, "parameter_noise_std": 0.02},
-    "delta 0.01, s 0.05": {"delta": 0.01, "parameter_noise_std": 0.05},
-    "delta 0.02, l3 0.5, l4 1e-3": {"delta": 0.02, "lambda_noise": 0.5, "lambda_trace": 1e-3},
-    "delta 0.02": {"delta": 0.02},
-    "delta 0.02, s 0.02": {"delta": 0.02, "parameter_noise_std": 0.02},
-    "delta 0.02, s 0.05": {"delta": 0.02, "parameter_noise_std": 0.05},
-    "delta 0.02, s 0.05, l4 1e-3": {"delta": 0.02, "parameter_noise_std": 0.05, "lambda_trace": 1e-3},
-    "delta 0.02, l2 0": {"delta": 0.02, "lambda_teacher": 0.0},
-    "delta 0.02, l2 1e-2": {"delta": 0.02, "lambda_teacher": 1e-2},
+    **{
+        f"delta {delta}, s {s}": {"delta": delta, "parameter_noise_std": s}
+        for delta in (0.01, 0.02)
+        for s in (0.0, 0.02, 0.03, 0.05)
+    },
+    "delta 0.01, s 0.03, l4 5e-3": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 5e-3},
+    "delta 0.01, s 0.03, l4 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 0.0},
+    "delta 0.01, s 0.03, l2 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 0.0},
+    "delta 0.01, s 0.03, l2 1e-2": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 1e-2},
 }
 #: name -> teacher's hidden layers, epochs, FGSM epsilon, parameter-noise epsilon
 PROTOCOLS = {

@@ -154,7 +154,7 @@ def check_weight(
 ) -> np.ndarray:
     """Return sample weight times class weight, of shape (n_samples,) and X's dtype."""
     weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-    if class_weight is not None:
+    if class_weight is not None and y is not None:
         if isinstance(class_weight, dict):
             present = set(np.unique(y).tolist())
             class_weight = {label: w for label, w in class_weight.items() if label in present}

@@ -108,7 +108,7 @@ class Blueprint:
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Return what the first layer sees of X."""
-        if self.input_scale is None:
+        if self.input_scale is None or self.input_shift is None:
             return X
         return X * self.input_scale.astype(X.dtype) + self.input_shift.astype(X.dtype)
 

@@ -458,8 +458,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         random_state: RandomState,
     ) -> None:
         """Read and grow the teacher, and run phi; ``labels`` are those that the student is to know."""
-        for name in ("history_", "_optimizer_state"):
-            vars(self).pop(name, None)
+        self.history_: list[dict[str, Any]] = []
+        self._optimizer_state: dict[str, Any] | None = None
         seed_generators(self, random_state)
         self.phi_history_: list[dict[str, Any]] = []
         dtype = X.dtype if self.device == "cpu" else np.dtype(np.float32)

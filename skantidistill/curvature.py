@@ -150,7 +150,7 @@ def hutchinson_trace(
         logits = forward(parameters, X, activation)[1]
         return weighted_mean(cross_entropy(logits, y, reduction="none"), weight)
 
-    _, hessian_probe = torch.func.jvp(torch.func.grad(loss), (tuple(params),), (tuple(probes),))
+    hessian_probe = torch.func.jvp(torch.func.grad(loss), (tuple(params),), (tuple(probes),))[1]
     products = [(v * hv).sum() for v, hv in zip(probes, hessian_probe, strict=True)]
     return torch.stack(products).sum()
 

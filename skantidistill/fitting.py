@@ -152,7 +152,7 @@ def train_student(
         verbose=bool(student.verbose),
         callbacks=clone(list(student.callbacks or []), safe=False),
     )
-    state = copy.deepcopy(getattr(student, "_optimizer_state", None))
+    state = copy.deepcopy(student._optimizer_state)
     trained = _run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
     student.blueprint_ = student.blueprint_.with_parameters(trained.params)
     student._optimizer_state = trained.optimizer_state
@@ -206,7 +206,7 @@ def _run(
 def _record(student: Any, trained: Trained, validated: bool) -> None:
     """Set the attributes that tell how training went, as scikit-learn's MLPClassifier does."""
     student.n_iter_ = len(trained.history)
-    student.history_ = [*getattr(student, "history_", []), *trained.history]
+    student.history_ = [*student.history_, *trained.history]
     student.loss_curve_ = [row["train_loss"] for row in student.history_]
     student.loss_ = student.loss_curve_[-1]
     scores = [row["valid_acc"] for row in student.history_ if "valid_acc" in row]
@@ -225,13 +225,15 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
         )
     n_features = blueprint.layer_sizes[0]
     bounds = check_bounds(student.bounds, n_features)
+    if bounds is not None:
+        bounds = _tensor(student, bounds[0], dtype), _tensor(student, bounds[1], dtype)
     return Objective(
         blueprint.activation,
         delta=_tensor(student, check_column_values(student.delta, n_features, "delta"), dtype),
         neighborhood=student.neighborhood,
         parameter_noise_std=student.parameter_noise_std,
         trace=trace,
-        bounds=bounds and tuple(_tensor(student, b, dtype) for b in bounds),
+        bounds=bounds,
         **terms,
     )
 

@@ -91,8 +91,10 @@ class Objective:
 
     def draw(self, params: Parameters, batch: Batch, generator: torch.Generator) -> Draws:
         """Draw what one step needs, always in the same order, from one generator."""
-        X, nothing = batch.X, batch.X.new_empty(0)
-        offsets, noise, signs, probes = nothing, (), nothing, ()
+        X = batch.X
+        offsets = signs = X.new_empty(0)
+        noise: Parameters = ()
+        probes: Parameters = ()
         if self.lambda_noise:
             if self.neighborhood == "normal":
                 offsets = _normal(X, generator)

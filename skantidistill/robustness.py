@@ -206,7 +206,10 @@ def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) 
     params, dtype = _folded(blueprint), torch.from_numpy(test.X[:1].copy()).dtype
     tensors = tuple(torch.tensor(p, dtype=dtype) for p in params)
     step = torch.as_tensor(epsilon, dtype=dtype)
-    bounds = test.bounds and tuple(torch.as_tensor(b, dtype=dtype) for b in test.bounds)
+    bounds = None
+    if test.bounds is not None:
+        low, high = test.bounds
+        bounds = torch.as_tensor(low, dtype=dtype), torch.as_tensor(high, dtype=dtype)
     hit = np.empty(len(test.X), dtype=bool)
     for rows in gen_batches(len(test.X), BATCH_ROWS):
         y = torch.from_numpy(test.y[rows])

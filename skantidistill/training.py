@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 
-__all__ = ["Rows", "Schedule", "Trained", "train"]
+__all__ = ["Callback", "Rows", "Schedule", "Trained", "train"]
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -282,7 +282,8 @@ class _Stopping(Callback):
         self.tol, self.patience, self.validated = tol, patience, validated
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.best, self.waited, self.best_params, self.stopped = -np.inf, 0, None, False
+        self.best, self.waited, self.stopped = -np.inf, 0, False
+        self.best_params: list[Tensor] = []
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         row = net.history[-1]
