@@ -21,7 +21,7 @@ from skantidistill import AntiDistilledMLPClassifier
 PLAIN = {"lambda_noise": 0.0, "lambda_trace": 0.0, "phi_max_iter": 0}
 CANDIDATES = {
     "plain training": PLAIN,
-    "uniform 0.05": {"neighborhood": "uniform", "delta": 0.05},
+    "uniform 0.05": {"neighborhood": "uniform", "delta": 0.05, "parameter_noise_std": 0.0},
     **{
         f"delta {delta}, s {s}": {"delta": delta, "parameter_noise_std": s}
         for delta in (0.01, 0.02)
