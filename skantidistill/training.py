@@ -125,7 +125,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """Parameters after training, a history row an epoch, the optimiser's state, whether ``tol`` ended it."""
+    """Parameters after training, a history row an epoch, the optimiser's state.
+
+    ``stopped``: whether ``tol`` or a callback ended the run, rather than ``max_iter``.
+    """
 
     params: Arrays
     history: list[dict[str, Any]]
@@ -175,6 +178,7 @@ def train(
         If a term or a parameter becomes infinite or NaN.
     """
     module = _build_module(params, activation).to(rows.device)
+    stopping = _Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None)
     net = _Net(
         module,
         criterion=torch.nn.CrossEntropyLoss,
@@ -188,7 +192,8 @@ def train(
         iterator_valid=Minibatches,
         train_split=None if valid_rows is None else predefined_split(valid_rows),
         classes=np.arange(len(params[-1])),
-        callbacks=[*_callbacks(schedule, module, valid_rows), *schedule.callbacks],
+        # The rule watches first and stops last: a user's callbacks see the last epoch, and it sees theirs.
+        callbacks=[*_callbacks(schedule, module), stopping, *schedule.callbacks, _End(stopping)],
         callbacks__train_loss=None,
         callbacks__valid_loss=None,
         callbacks__valid_acc=None,
@@ -207,13 +212,13 @@ def train(
         net.partial_fit(rows)
     except _Interrupted:
         raise KeyboardInterrupt from None
-    stopping = dict(net.callbacks_)["stopping"]
     final = stopping.best_params if valid_rows is not None else list(module.parameters())
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
     history = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
-    return Trained(arrays, history, net.optimizer_.state_dict(), stopping.stopped)
+    stopped = stopping.stopped or len(history) < schedule.max_iter
+    return Trained(arrays, history, net.optimizer_.state_dict(), stopped)
 
 
 class _Interrupted(BaseException):
@@ -272,7 +277,7 @@ class _Net(NeuralNetClassifier):
 
 
 class _Stopping(Callback):
-    """scikit-learn's rule: stop after more than ``patience`` epochs without a gain of ``tol``.
+    """scikit-learn's rule: ``stopped`` after more than ``patience`` epochs without a gain of ``tol``.
 
     Watches the accuracy on validation rows where there are some, and then keeps the best parameters;
     else the training loss.
@@ -293,8 +298,17 @@ class _Stopping(Callback):
             self.best = score
             if self.validated:
                 self.best_params = [p.detach().clone() for p in net.module_.parameters()]
-        if self.tol is not None and self.waited > self.patience:
-            self.stopped = True
+        self.stopped = self.tol is not None and self.waited > self.patience
+
+
+class _End(Callback):
+    """End training once the rule says so."""
+
+    def __init__(self, stopping: _Stopping) -> None:
+        self.stopping = stopping
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if self.stopping.stopped:
             raise KeyboardInterrupt  # skorch's way to end training
 
 
@@ -311,8 +325,8 @@ class _Print(Callback):
             print(f"Validation score: {row['valid_acc']:f}")
 
 
-def _callbacks(schedule: Schedule, module: torch.nn.Module, valid_rows: Rows | None) -> list[Any]:
-    """Return our own callbacks; a user's come behind them."""
+def _callbacks(schedule: Schedule, module: torch.nn.Module) -> list[Any]:
+    """Return what a schedule asks for besides stopping."""
     callbacks: list[Any] = []
     if schedule.freeze_iter:
         hidden = [name for name, _ in list(module.named_parameters())[:-2]]
@@ -322,8 +336,7 @@ def _callbacks(schedule: Schedule, module: torch.nn.Module, valid_rows: Rows | N
         callbacks.append(LRScheduler(policy="ExponentialLR", gamma=schedule.decay))
     if schedule.verbose:
         callbacks.append(_Print(schedule.stage))
-    stopping = _Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None)
-    return [*callbacks, ("stopping", stopping)]
+    return callbacks
 
 
 def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:
