@@ -40,7 +40,7 @@ def zero(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...]:
 
     The logits of the teacher's classes are exactly the teacher's. For relu the added hidden units
     never train: they output 0, their outgoing weights are 0, and the gradient of both stays 0. Only
-    the new outputs learn.
+    the new outputs learn. (Parameter noise lifts them off 0: with ``parameter_noise_std > 0`` they train.)
     """
     sizes = growth.layer_sizes
     fill: list[np.ndarray] = []

@@ -123,7 +123,8 @@ def test_zero_keeps_the_teachers_function_and_uniform_disturbs_it(activation):
 
 
 def train_student(start, activation="relu", **params):
-    """Grow a teacher of two classes into three, with every term at work, for a few epochs."""
+    """Grow a teacher of two classes into three for a few epochs, by all terms but with no parameter noise."""
+    params = {"parameter_noise_std": 0.0} | params
     rng = np.random.default_rng(0)
     codes = np.arange(90) % 3
     X, y = rng.normal(size=(90, 4)) + 2 * np.eye(4)[codes], LABELS[codes]
@@ -151,6 +152,11 @@ def test_added_relu_units_of_a_zero_start_never_train_but_the_new_output_does():
     new_output = student.blueprint_.weights[-1][2, :2]
     assert np.abs(new_output).max() > 1e-4
     assert student.score(*_rows_of_class("cat")) > 0  # it learned the new class with the old units alone
+
+
+def test_added_relu_units_of_a_zero_start_train_where_parameter_noise_lifts_them_off_zero():
+    parts = added_units(train_student("zero", parameter_noise_std=0.05).blueprint_)
+    assert min(np.abs(part).max() for part in parts) > 1e-4
 
 
 def _rows_of_class(label):
