@@ -36,6 +36,7 @@ from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import (
     OldData,
+    all_labels,
     find_old_data,
     find_teacher,
     join_classes,
@@ -397,7 +398,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         old = find_old_data(self, X, y, sample_weight, teacher_data, teacher_rows)
         check_settings(self, X, old)
         if resume:
-            self._check_same_problem(y)
+            self._check_same_problem(all_labels(y, old))
         else:
             self._begin(X, y, y, sample_weight, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
@@ -436,15 +437,15 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         check_classification_targets(y)
         return X, y, check_weight(sample_weight, X, y, self.class_weight)
 
-    def _check_same_problem(self, y: np.ndarray) -> None:
+    def _check_same_problem(self, labels: np.ndarray) -> None:
         """Check that a warm start has the labels and the sizes of the first fit."""
         hidden = self.blueprint_.hidden_layer_sizes
         sizes = self.hidden_layer_sizes
         wanted = hidden if isinstance(sizes, str) else tuple(np.atleast_1d(sizes).tolist())
-        if not np.array_equal(np.unique(y), self.classes_) or wanted != hidden:
+        if not np.array_equal(labels, self.classes_) or wanted != hidden:
             raise ValueError(
                 f"warm_start=True goes on with the labels {self.classes_.tolist()} and "
-                f"hidden_layer_sizes={hidden} of the first fit; got labels {np.unique(y).tolist()} and "
+                f"hidden_layer_sizes={hidden} of the first fit; got labels {labels.tolist()} and "
                 f"hidden_layer_sizes={sizes!r}. To grow, pass this student as teacher of a new one."
             )
 

@@ -24,7 +24,7 @@ from skantidistill._checks import (
 from skantidistill.blueprint import Blueprint
 from skantidistill.teachers import check_readable, read_teacher
 
-__all__ = ["OldData", "find_old_data", "find_teacher", "join_classes", "warn_of_wrong_labels"]
+__all__ = ["OldData", "all_labels", "find_old_data", "find_teacher", "join_classes", "warn_of_wrong_labels"]
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,10 @@ def find_teacher(
 def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.ndarray:
     """Return ``classes_``: the sorted labels of y and of ``teacher_data``; warn of those at a loss."""
     check_same_kind(y, teacher.classes, "y")
-    if old is None or old.source == "teacher_rows":
-        classes = np.unique(y)
-    else:
-        check_same_kind(old.y, teacher.classes, "teacher_data")
-        classes = union_of_labels(y, old.y)
     if old is not None:
+        check_same_kind(old.y, teacher.classes, old.source)
         encode_labels(old.y, teacher.classes, old.source, "the teacher")
+    classes = all_labels(y, old)
     only_old = np.setdiff1d(classes, y)
     if len(only_old):
         warnings.warn(
@@ -129,6 +126,11 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
             stacklevel=4,
         )
     return classes
+
+
+def all_labels(y: np.ndarray, old: OldData | None) -> np.ndarray:
+    """Return the sorted labels of y and of ``teacher_data``; those of ``teacher_rows`` are in y."""
+    return np.unique(y) if old is None or old.source == "teacher_rows" else union_of_labels(y, old.y)
 
 
 def known_rows(
