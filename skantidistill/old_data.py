@@ -24,7 +24,15 @@ from skantidistill._checks import (
 from skantidistill.blueprint import Blueprint
 from skantidistill.teachers import check_readable, read_teacher
 
-__all__ = ["OldData", "all_labels", "find_old_data", "find_teacher", "join_classes", "warn_of_wrong_labels"]
+__all__ = [
+    "OldData",
+    "all_labels",
+    "find_old_data",
+    "find_teacher",
+    "join_classes",
+    "known_rows",
+    "warn_of_wrong_labels",
+]
 
 
 @dataclass(frozen=True)
