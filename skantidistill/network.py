@@ -18,7 +18,7 @@ __all__ = [
     "Batch",
     "Parameters",
     "forward",
-    "input_gradient",
+    "margin_gradient",
     "select_outputs",
     "weighted_mean",
 ]
@@ -60,17 +60,19 @@ def forward(params: Parameters, X: Tensor, activation: str) -> tuple[list[Tensor
     return inputs, linear(inputs[-1], params[-2], params[-1])
 
 
-def input_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -> Tensor:
-    """Return d CE(x_i, y_i) / d x_i for every row i, of shape (n_rows, n_features).
+def margin_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -> Tensor:
+    """Return d m_i / d x_i for every row i, of shape (n_rows, n_features): where its loss rises fastest.
 
-    The output's error ``p - onehot(y)`` is formed without the cancellation in ``p_y - 1``: a row
-    that is classified with great confidence keeps a gradient, where automatic differentiation in
-    float32 returns zero and makes the network look robust (gradient masking).
+    The margin ``m = logsumexp_{c != y} z_c - z_y`` gives ``CE = softplus(m)``, so that the gradient of
+    CE is ``(1 - p_y)`` times this one: the same direction. But this one neither loses the label's share to
+    the cancellation in ``p_y - 1`` nor underflows, however confident a row is, whereas CE's would make the
+    network look robust (gradient masking). It is zero for a network of one output.
     """
     params = tuple(p.detach() for p in params)
     inputs, logits = forward(params, X.detach(), activation)
     is_label = torch.arange(logits.shape[-1], device=y.device) == y[:, None]
-    others = torch.softmax(logits, dim=-1).masked_fill(is_label, 0.0)
+    lowest = torch.finfo(logits.dtype).min
+    others = torch.softmax(logits.masked_fill(is_label, lowest), dim=-1).masked_fill(is_label, 0.0)
     signal = torch.where(is_label, -others.sum(dim=-1, keepdim=True), others)
     slope = ACTIVATIONS[activation].slope
     for layer in range(len(inputs) - 1, 0, -1):

@@ -19,7 +19,7 @@ from skantidistill.network import (
     Batch,
     Parameters,
     forward,
-    input_gradient,
+    margin_gradient,
     select_outputs,
     weighted_mean,
 )
@@ -160,7 +160,7 @@ def noise_term(params: Parameters, batch: Batch, draws: Draws, objective: Object
     X = perturbations.input_noise(batch.X, objective.delta, draws.offsets, objective.bounds)
     if objective.neighborhood == "adversarial":
         X = perturbations.pgd(
-            lambda moved: input_gradient(params, moved, batch.y, objective.activation),
+            lambda moved: margin_gradient(params, moved, batch.y, objective.activation),
             batch.X,
             objective.delta,
             step_size=objective.delta,

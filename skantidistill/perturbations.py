@@ -30,7 +30,7 @@ def pgd(
     Parameters
     ----------
     gradient : callable, (n_samples, n_features) -> (n_samples, n_features)
-        The gradient of every row's loss in its own input.
+        The gradient of every row's loss in its own input; only its signs are used.
     X : tensor of shape (n_samples, n_features)
         The clean inputs.
     epsilon : float or tensor of shape (n_features,)

@@ -22,7 +22,7 @@ from skantidistill._checks import (
     encode_labels,
 )
 from skantidistill.blueprint import Blueprint
-from skantidistill.network import input_gradient
+from skantidistill.network import margin_gradient
 from skantidistill.teachers import read_teacher
 
 __all__ = ["KINDS", "RobustnessCurve", "robustness_curve", "robustness_score"]
@@ -215,7 +215,7 @@ def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) 
         y = torch.from_numpy(test.y[rows])
 
         def gradient(X: torch.Tensor, y: torch.Tensor = y) -> torch.Tensor:
-            return input_gradient(tensors, X, y, blueprint.activation)
+            return margin_gradient(tensors, X, y, blueprint.activation)
 
         moved = perturbations.fgsm(gradient, torch.tensor(test.X[rows]), step, bounds=bounds)
         hit[rows] = blueprint.logits(moved.numpy()).argmax(axis=1) == test.y[rows]

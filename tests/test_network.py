@@ -8,7 +8,7 @@ from strategies import make_network, networks
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from skantidistill.network import ACTIVATIONS, forward, input_gradient, select_outputs, weighted_mean
+from skantidistill.network import ACTIVATIONS, forward, margin_gradient, select_outputs, weighted_mean
 
 # Float64 sums of at most a few dozen terms of order 1: rounding stays far below this.
 SAME = {"rtol": 1e-11, "atol": 1e-12}
@@ -23,10 +23,20 @@ def sequential_of(params, activation):
     return torch.nn.Sequential(*layers[:-1])
 
 
-def gradient_by_autograd(params, X, y, activation):
+def loss_gradient(params, X, y, activation):
+    """Differentiate every row's cross-entropy in its input."""
     X = X.clone().requires_grad_()
     loss = cross_entropy(forward(params, X, activation)[1], y, reduction="sum")
     return torch.autograd.grad(loss, X)[0]
+
+
+def slow_margin(params, X, y, activation):
+    """The logarithm of the odds against the label, row by row."""
+    margins = []
+    for logits, label in zip(forward(params, X, activation)[1], y.tolist(), strict=True):
+        others = torch.cat([logits[:label], logits[label + 1 :]])
+        margins.append(others.logsumexp(0) - logits[label])
+    return torch.stack(margins)
 
 
 @given(networks())
@@ -57,47 +67,55 @@ def test_piecewise_linear_means_a_zero_second_derivative(activation):
 
 
 @given(networks())
-def test_input_gradient_is_that_of_automatic_differentiation(net):
-    expected = gradient_by_autograd(net.params, net.X, net.y, net.activation)
-    assert_close(input_gradient(net.params, net.X, net.y, net.activation), expected, **SAME)
+def test_margin_gradient_is_that_of_automatic_differentiation(net):
+    X = net.X.clone().requires_grad_()
+    margin = slow_margin(net.params, X, net.y, net.activation)
+    (expected,) = torch.autograd.grad(margin.sum(), X)
+    assert_close(margin_gradient(net.params, net.X, net.y, net.activation), expected, **SAME)
 
 
-def test_input_gradient_depends_on_the_label():
+@given(networks())
+def test_margin_gradient_has_the_direction_of_the_losss(net):
+    gradient = margin_gradient(net.params, net.X, net.y, net.activation)
+    p = forward(net.params, net.X, net.activation)[1].softmax(1)
+    others = 1 - p[torch.arange(len(net.y)), net.y]
+    expected = loss_gradient(net.params, net.X, net.y, net.activation)
+    assert_close(others[:, None] * gradient, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_margin_gradient_depends_on_the_label():
     net = make_network((2, 3, 3), "tanh", seed=0)
-    gradients = [input_gradient(net.params, net.X, torch.full((3,), c), net.activation) for c in range(3)]
+    gradients = [margin_gradient(net.params, net.X, torch.full((3,), c), net.activation) for c in range(3)]
     assert all(g.abs().max() > 1e-2 for g in gradients)
     assert not torch.allclose(gradients[0], gradients[1], atol=1e-2)
 
 
-def test_input_gradient_is_detached_from_the_parameters():
+def test_margin_gradient_is_detached_from_the_parameters():
     net = make_network((2, 3, 3), "relu", seed=0)
     params = tuple(p.requires_grad_() for p in net.params)
-    assert not input_gradient(params, net.X.requires_grad_(), net.y, "relu").requires_grad
+    assert not margin_gradient(params, net.X.requires_grad_(), net.y, "relu").requires_grad
 
 
-def gradient_by_margin(params, X, y, activation):
-    """Differentiate CE = softplus(logsumexp of the other logits - z_y), in which nothing cancels."""
-    X = X.clone().requires_grad_()
-    logits = forward(params, X, activation)[1]
-    is_label = torch.arange(logits.shape[1]) == y[:, None]
-    margin = logits.masked_fill(is_label, -torch.inf).logsumexp(dim=1) - logits[is_label]
-    return torch.autograd.grad(torch.nn.functional.softplus(margin).sum(), X)[0]
+def test_margin_gradient_of_a_single_output_is_zero():
+    net = make_network((2, 3, 1), "tanh", seed=0)
+    assert torch.equal(margin_gradient(net.params, net.X, net.y, "tanh"), torch.zeros_like(net.X))
 
 
-@pytest.mark.parametrize("gap", [0.0, 5.0, 30.0, 60.0])
+@pytest.mark.parametrize("gap", [0.0, 5.0, 30.0, 60.0, 200.0, 1e4])
 @pytest.mark.parametrize("label", [0, 2])
-def test_input_gradient_keeps_its_direction_in_single_precision_however_confident_a_row_is(gap, label):
+def test_margin_gradient_is_kept_in_single_precision_however_confident_a_row_is(gap, label):
     weight = torch.tensor([[3.0, -1.0], [1.0, 2.0], [-2.0, -3.0]])
     bias, y, X = torch.zeros(3), torch.tensor([label]), torch.tensor([[0.25, -0.5]])
     bias[label] = gap
-    exact = gradient_by_margin((weight.double(), bias.double()), X.double(), y, "relu")
-    single = input_gradient((weight, bias), X, y, "relu").double()
-    # A float32 logit of 60 is rounded by 2e-6 at most, and so, relatively, is its exponential.
-    assert_close(single, exact, rtol=1e-5, atol=0)
-    # Sibling: the p_y - 1 of automatic differentiation loses the label's share of the gradient.
-    differentiated = gradient_by_autograd((weight, bias), X, y, "relu").double()
-    kept = torch.allclose(differentiated / differentiated.norm(), exact / exact.norm(), atol=0.05)
+    single = margin_gradient((weight, bias), X, y, "relu").double()
+    exact = margin_gradient((weight.double(), bias.double()), X.double(), y, "relu")
+    # The other logits are of order 1 whatever the gap is: a few roundings of 6e-8.
+    assert_close(single, exact, rtol=1e-6, atol=0)
+    # Sibling: the p_y - 1 of automatic differentiation loses the label's share, and later all underflows.
+    gradient = loss_gradient((weight, bias), X, y, "relu").double()
+    kept = torch.allclose(gradient / gradient.norm(), exact / exact.norm(), atol=0.05)
     assert kept == (gap < 17)  # 2^-24 is exp(-16.6)
+    assert (gradient == 0).all() == (gap > 110)
 
 
 def test_selected_outputs_are_rows_of_the_last_layer():
@@ -129,6 +147,6 @@ def test_functions_write_to_no_argument(activation):
     net = make_network((2, 3, 3), activation, seed=0)
     before = [t.clone() for t in (net.X, *net.params)]
     forward(net.params, net.X, activation)
-    input_gradient(net.params, net.X, net.y, activation)
+    margin_gradient(net.params, net.X, net.y, activation)
     for now, then in zip((net.X, *net.params), before, strict=True):
         assert torch.equal(now, then)
