@@ -72,7 +72,7 @@ def is_fitted(estimator: Any) -> bool:
 def check_column_values(value: Any, n_features: int, name: str) -> float | np.ndarray:
     """Return a non-negative scalar, or one such value a feature."""
     try:
-        values = np.asarray(value, dtype=np.float64)
+        values = np.array(value, dtype=np.float64)  # a copy: torch takes no reversed view
     except (TypeError, ValueError):
         raise TypeError(f"{name}={value!r} is no number; give a number >= 0, or one a feature.") from None
     if values.shape not in [(), (n_features,)]:
@@ -90,7 +90,7 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[Any, Any] | None:
     if bounds is None:
         return None
     try:
-        low, high = (np.asarray(b, dtype=np.float64) for b in bounds)
+        low, high = (np.array(b, dtype=np.float64) for b in bounds)
     except (TypeError, ValueError):
         raise ValueError(
             f"bounds={bounds!r} is not a pair (low, high) of numbers; give for example (0, 1), or None."
