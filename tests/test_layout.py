@@ -1,0 +1,128 @@
+"""The house has floors: a module imports only from strictly lower ones.
+
+``FLOORS`` is the only list of modules; a new module is entered here.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skantidistill
+
+ROOT = Path(skantidistill.__file__).parent
+
+FLOORS = {
+    "_checks": 0,
+    "network": 0,
+    "blueprint": 1,
+    "curvature": 1,
+    "datasets": 1,
+    "keeping": 1,
+    "perturbations": 1,
+    "growth": 2,
+    "teachers": 2,
+    "training": 2,
+    "objective": 3,
+    "old_data": 3,
+    "robustness": 3,
+    "starts": 3,
+    "fitting": 4,
+    "prediction": 4,
+    "classifier": 5,
+    "study.protocols": 6,
+    "study.report": 7,
+    "study.run": 7,
+    "study": 8,
+    "__main__": 9,
+    "": 10,  # the package itself: what a user imports
+}
+SKORCH = {"teachers", "training"}
+PRIVATE_SCIKIT_LEARN = {"_checks"}
+
+
+def modules():
+    """Return the file of every module, by its name within the package."""
+    files = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
+
+
+MODULES = modules()
+
+
+def imported(source):
+    """Yield the dotted name of everything that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_modules(source):
+    """Return the modules of this package that a source imports."""
+    found = set()
+    for name in imported(source):
+        package, *parts = name.split(".")
+        if package == "skantidistill":
+            # The longest part of the name that is a module; the rest is a name inside it.
+            while ".".join(parts) not in MODULES:
+                parts.pop()
+            found.add(".".join(parts))
+    return found
+
+
+def climbs(name, source, floors):
+    return {other for other in own_modules(source) if floors[other] >= floors[name]}
+
+
+def private_names(source):
+    return {
+        name
+        for name in imported(source)
+        if name.split(".")[0] == "sklearn" and any(part.startswith("_") for part in name.split("."))
+    }
+
+
+def test_every_module_has_a_floor_and_every_floor_its_modules():
+    assert set(MODULES) == set(FLOORS)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_from_strictly_lower_floors(name):
+    assert climbs(name, MODULES[name].read_text("utf-8"), FLOORS) == set()
+
+
+def test_only_teachers_and_training_import_skorch():
+    users = {
+        name
+        for name, path in MODULES.items()
+        if any(other.split(".")[0] == "skorch" for other in imported(path.read_text("utf-8")))
+    }
+    assert users <= SKORCH
+    assert "training" in users
+
+
+def test_only_checks_imports_private_names_of_scikit_learn():
+    users = {name for name, path in MODULES.items() if private_names(path.read_text("utf-8"))}
+    assert users == PRIVATE_SCIKIT_LEARN
+
+
+def test_the_search_for_imports_sees_every_form():
+    source = """
+import skorch
+import sklearn.utils._param_validation
+from sklearn.base import BaseEstimator, _fit_context
+from skantidistill import perturbations, robustness_score
+from skantidistill.growth import Growth
+def late():
+    import skantidistill.study.run
+"""
+    assert own_modules(source) == {"perturbations", "", "growth", "study.run"}
+    assert private_names(source) == {"sklearn.utils._param_validation", "sklearn.base._fit_context"}
+    assert climbs("growth", source, FLOORS) == {"", "growth", "study.run"}
+    assert climbs("__main__", source, FLOORS) == {""}
