@@ -143,13 +143,19 @@ def _download_fashion_mnist(data_home: Any) -> Dataset:
             # scikit-learn warns of every retry; what counts here is the last error.
             warnings.filterwarnings("ignore", message="A network error occurred")
             fetched = datasets.fetch_openml(
-                "Fashion-MNIST", version=1, as_frame=False, data_home=data_home, cache=True
+                "Fashion-MNIST",
+                version=1,
+                as_frame=False,
+                data_home=data_home,
+                # All columns are numbers. Without this word scikit-learn reads the label as a category, and
+                # pandas 3 makes numbers of its categories where scikit-learn 1.9 expects strings.
+                read_csv_kwargs={"dtype": np.float32, "quotechar": "'"},
             )
     except ImportError as error:
         raise DatasetError(
             f"Reading Fashion-MNIST from openml.org needs pandas ({error}); pip install pandas."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise DatasetError(
             f"Fashion-MNIST is not in {DEBIAN_FOLDER}, and openml.org did not give it "
             f"({type(error).__name__}: {error}). {_INSTALL}"
