@@ -139,7 +139,7 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
     phi_steps = summarise(rows, "phi_steps")["AD"][0]
     return [
         f"Every row keeps AD's terms on D2 (lambda_noise={ad.lambda_noise:g}, delta={ad.delta:g}, "
-        f"lambda_trace={ad.lambda_trace:g}), and the rows without phi have more epochs of D2 for its "
+        f"parameter_noise_std={ad.parameter_noise_std:g}, lambda_trace={ad.lambda_trace:g}), and the rows without phi have more epochs of D2 for its "
         f"{phi_steps:.0f} steps, rounded up in their favour: {steps['Uniform + kept terms']:.0f} steps "
         f"against {phi_steps + steps['AD']:.0f}. Xavier has no teacher at all.",
         "Shows what start and phi are worth: AD - Xavier is the worth of the teacher, AD - Uniform that of "
