@@ -139,9 +139,10 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
     phi_steps = summarise(rows, "phi_steps")["AD"][0]
     return [
         f"Every row keeps AD's terms on D2 (lambda_noise={ad.lambda_noise:g}, delta={ad.delta:g}, "
-        f"parameter_noise_std={ad.parameter_noise_std:g}, lambda_trace={ad.lambda_trace:g}), and the rows without phi have more epochs of D2 for its "
-        f"{phi_steps:.0f} steps, rounded up in their favour: {steps['Uniform + kept terms']:.0f} steps "
-        f"against {phi_steps + steps['AD']:.0f}. Xavier has no teacher at all.",
+        f"parameter_noise_std={ad.parameter_noise_std:g}, lambda_trace={ad.lambda_trace:g}), and the rows "
+        f"without phi have more epochs of D2 for its {phi_steps:.0f} steps, rounded up in their favour: "
+        f"{steps['Uniform + kept terms']:.0f} steps against {phi_steps + steps['AD']:.0f}. Xavier has no "
+        "teacher at all.",
         "Shows what start and phi are worth: AD - Xavier is the worth of the teacher, AD - Uniform that of "
         "phi.",
         "Does not show the best that a row can reach: the weights of the terms are the estimator's defaults, "
