@@ -105,8 +105,12 @@ def _progress(total: int, quiet: bool) -> Iterator[Notify]:
     with tqdm(total=total, bar_format=BAR, leave=False, disable=True if quiet else None) as bar:
 
         def notify(doing: str, share: float) -> None:
-            bar.set_description_str(doing, refresh=False)
-            bar.update(share)
+            if bar.disable:
+                return
+            if doing != bar.desc:
+                bar.set_description_str(doing)
+            # Shares are rounded, and tqdm warns of more than all of it.
+            bar.update(min(share, total - bar.n))
 
         yield notify
 

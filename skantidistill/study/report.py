@@ -37,8 +37,9 @@ def summarise(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]
     Examples
     --------
     >>> from skantidistill.study import summarise
-    >>> summarise([{"method": "AD", "accuracy": 0.5}, {"method": "AD", "accuracy": 0.7}], "accuracy")["AD"]
-    (0.6, 0.1414...)
+    >>> rows = [{"method": "AD", "steps": 10}, {"method": "AD", "steps": 12}, {"method": "AD", "steps": 14}]
+    >>> summarise(rows, "steps")
+    {'AD': (12.0, 2.0)}
     """
     values: dict[str, list[float]] = {}
     for row in rows:
