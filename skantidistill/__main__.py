@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 DEFAULT_SEEDS = {"digits": (0, 1, 2, 3, 4), "fashion-mnist": (0, 1, 2)}
+MOST_SEEDS = 1000
 BAR = "{percentage:3.0f}% |{bar:24}| {desc} [{elapsed} so far, {remaining} left]"
 
 
@@ -68,7 +69,7 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         choices=tuple(PROTOCOLS),
         default="digits",
-        help="digits (scikit-learn's; within a minute) or fashion-mnist (the paper's protocol; about a "
+        help="digits (scikit-learn's; about a minute) or fashion-mnist (the paper's protocol; about a "
         "quarter of an hour); default: digits",
     )
     parser.add_argument(
@@ -86,14 +87,15 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
 def _seeds(text: str) -> tuple[int, ...]:
     """Return the seeds that a count, or a list with commas, stands for."""
     error = argparse.ArgumentTypeError(
-        f"{text!r} is neither a count nor a list of different seeds; give for example 3, or 0,1,2"
+        f"{text!r} is neither a count, up to {MOST_SEEDS}, nor a list of different seeds; give for example "
+        "3, or 0,1,2"
     )
     try:
         numbers = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         raise error from None
     if "," not in text:
-        numbers = tuple(range(min(numbers[0], 10_000)))
+        numbers = tuple(range(numbers[0])) if numbers[0] <= MOST_SEEDS else ()
     if not numbers or min(numbers) < 0 or max(numbers) >= 2**32 or len(set(numbers)) < len(numbers):
         raise error
     return numbers

@@ -87,6 +87,7 @@ def test_seeds_are_a_count_or_a_list(capsys, monkeypatch, seeds, run):
         (["--data", "imagenet"], "digits"),
         (["--seeds", "0"], "'0'"),
         (["--seeds", "-1"], "'-1'"),
+        (["--seeds", "999999999999"], "up to 1000"),
         (["--seeds", "1,1"], "'1,1'"),
         (["--seeds", "one"], "'one'"),
         (["--seeds", "1.5"], "'1.5'"),

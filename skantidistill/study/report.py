@@ -146,8 +146,8 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
         "teacher at all.",
         "Shows what start and phi are worth: AD - Xavier is the worth of the teacher, AD - Uniform that of "
         "phi.",
-        "Does not show the best that a row can reach: the weights of the terms are the estimator's defaults, "
-        "tuned for no row. The teacher's own training is counted for no row.",
+        "Does not show the best that a row can reach: all have the estimator's defaults as weights of the "
+        "terms, none its own best. The teacher's own training is counted for no row.",
         _LAST_ROW,
     ]
 
