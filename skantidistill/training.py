@@ -208,6 +208,7 @@ def train(
         net.optimizer_.load_state_dict(optimizer_state)
         for group in net.optimizer_.param_groups:
             group["lr"] = schedule.learning_rate_init
+            group.pop("initial_lr", None)  # a scheduler's memory of the earlier run's
     try:
         net.partial_fit(rows)
     except _Interrupted:
