@@ -314,6 +314,20 @@ def test_a_run_in_two_parts_is_the_run_in_one(shuffle):
     assert not all_equal(run(max_iter=3, shuffle=shuffle).params, whole.params)
 
 
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_a_resumed_run_takes_its_own_step_size(scheduled):
+    halve = [LRScheduler(policy="LambdaLR", lr_lambda=lambda epoch: 0.5**epoch)] if scheduled else []
+    first = run(callbacks=halve)
+    recorder = Recorder()
+    run(
+        first.params,
+        optimizer_state=first.optimizer_state,
+        learning_rate_init=0.2,
+        callbacks=[recorder, *halve],
+    )
+    assert_allclose(recorder.rates, [0.2, 0.1, 0.05, 0.025] if scheduled else [0.2] * 4, rtol=1e-15)
+
+
 def test_decay_multiplies_the_step_size_after_every_epoch():
     recorder = Recorder()
     run(decay=0.5, callbacks=[recorder])
@@ -349,6 +363,13 @@ def test_hidden_layers_are_bit_identical_while_frozen_and_then_move():
             assert np.array_equal(before, now) == (epoch <= 2)
         assert not np.array_equal(start[-2], params[-2])
         assert not np.array_equal(start[-1], params[-1])
+
+
+def test_freezing_a_network_without_hidden_layers_changes_nothing():
+    params = make_params((4, 3))
+    trained = run(params, freeze_iter=2)
+    assert all_equal(trained.params, run(params).params)
+    assert not all_equal(trained.params, params)
 
 
 @unfinished
