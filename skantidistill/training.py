@@ -213,13 +213,16 @@ def train(
         net.partial_fit(rows)
     except _Interrupted:
         raise KeyboardInterrupt from None
+    history = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
+    ended = stopping.stopped or len(history) < schedule.max_iter
+    by_callback = bool(schedule.callbacks and history and "train_loss" in history[-1])
+    if ended and not (stopping.stopped or by_callback):
+        raise KeyboardInterrupt  # Ctrl-C between two epochs, which skorch has swallowed
     final = stopping.best_params if valid_rows is not None else list(module.parameters())
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
-    history = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
-    stopped = stopping.stopped or len(history) < schedule.max_iter
-    return Trained(arrays, history, net.optimizer_.state_dict(), stopped)
+    return Trained(arrays, history, net.optimizer_.state_dict(), ended)
 
 
 class _Interrupted(BaseException):

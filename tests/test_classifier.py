@@ -358,3 +358,16 @@ def test_not_fitted_raises_everywhere():
         student.robustness_score(X, y)
     with pytest.raises(AttributeError):
         _ = student.coefs_
+
+
+def test_ctrl_c_between_epochs_raises_and_leaves_no_trace(monkeypatch):
+    def interrupt(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    X, y = digits()
+    student = quick(fitted_teacher())
+    before = dict(vars(student))
+    monkeypatch.setattr("skantidistill.training._Stopping.on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        student.fit(X, y)
+    assert vars(student) == before
