@@ -139,7 +139,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, multiplied by ``sample_weight``.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training on (X, y); each ``fit`` works on clones of them.
+        Called while training on (X, y); each ``fit`` works on clones of them. They may read ``valid_loss``
+        and ``valid_acc`` (with ``early_stopping``) and ``train_loss``, and score the predictions that
+        training makes (``EpochScoring`` with its default caching).
     device : str, default="cpu"
         Where to train, as torch names it. Other devices than "cpu" use float32.
 

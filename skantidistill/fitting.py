@@ -20,8 +20,9 @@ from skantidistill.growth import Growth
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
+from skantidistill.rows import Rows
 from skantidistill.starts import STARTS, glorot_uniform
-from skantidistill.training import Rows, Schedule, Trained, train
+from skantidistill.training import Schedule, Trained, train
 
 __all__ = ["check_settings", "grow", "minimise_phi", "seed_generators", "start_fresh", "train_student"]
 

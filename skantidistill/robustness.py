@@ -50,7 +50,7 @@ class RobustnessCurve:
     ----------
     kind : str
         Kind of the perturbation.
-    epsilons : ndarray of shape (n_epsilons,)
+    epsilons : ndarray of shape (n_epsilons,), or (n_epsilons, n_features) if any is one value a feature
         Its strengths, in the units of X (``"fgsm"``) or of the parameters (``"parameter_noise"``).
     scores : ndarray of shape (n_epsilons,)
         Accuracy in [0, 1], the mean over draws.
@@ -199,7 +199,10 @@ def robustness_curve(
     given = default_epsilons if epsilons is None else epsilons
     strengths = [check_column_values(e, X.shape[1], "epsilon") for e in given]
     draws = np.array([measure(blueprint, test, strength) for strength in strengths])
-    return RobustnessCurve(kind, np.asarray(given), draws.mean(axis=1), draws)
+    by_feature = any(np.ndim(strength) for strength in strengths)
+    shape = (len(strengths), X.shape[1]) if by_feature else (len(strengths),)
+    table = np.array([np.broadcast_to(strength, shape[1:]) for strength in strengths])
+    return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
 
 
 def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) -> list[float]:

@@ -20,6 +20,7 @@ FLOORS = {
     "datasets": 1,
     "keeping": 1,
     "perturbations": 1,
+    "rows": 1,
     "growth": 2,
     "teachers": 2,
     "training": 2,

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
@@ -375,3 +376,11 @@ def test_another_number_of_features_is_refused():
     X, y = make_rows()
     with pytest.raises(ValueError, match="X has 3 features, but MLPClassifier is expecting 4"):
         robustness_score(fit_mlp(), X[:, :3], y)
+
+
+def test_scalar_and_per_feature_epsilons_may_be_mixed():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    curve = robustness_curve(model, X, y, epsilons=[0.3, np.full(4, 0.3), np.zeros(4)])
+    assert curve.epsilons.shape == (3, 4)
+    assert curve.scores[0] == curve.scores[1] < curve.scores[2] == model.score(X, y)

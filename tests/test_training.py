@@ -28,7 +28,8 @@ from strategies import seeds
 from skantidistill import AntiDistilledMLPClassifier, training
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
-from skantidistill.training import Minibatches, Rows, Schedule, train
+from skantidistill.rows import Minibatches, Rows
+from skantidistill.training import Schedule, train
 
 LABELS = np.array(["ant", "bee", "cat"])
 unfinished = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
