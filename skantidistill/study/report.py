@@ -147,7 +147,8 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
         "Shows what start and phi are worth: AD - Xavier is the worth of the teacher, AD - Uniform that of "
         "phi.",
         "Does not show the best that a row can reach: all have the estimator's defaults as weights of the "
-        "terms, none its own best. The teacher's own training is counted for no row.",
+        "terms, which were chosen on AD (and other data: docs/defaults.md); that favours AD. The teacher's "
+        "own training is counted for no row.",
         _LAST_ROW,
     ]
 
