@@ -1,0 +1,255 @@
+"""Every parameter reaches the step of ``fit`` that it is for, and no other."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from skantidistill import fitting
+from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Record what every run of training is asked for: rows, objective, schedule."""
+    seen = []
+
+    def recording(params, activation, rows, objective, schedule, **others):
+        seen.append((rows, objective, schedule))
+        return train(params, activation, rows, objective, schedule, **others)
+
+    train = fitting.train
+    monkeypatch.setattr(fitting, "train", recording)
+    return seen
+
+
+UNUSUAL = {
+    "lambda_ce": 0.7,
+    "lambda_teacher": 0.02,
+    "lambda_noise": 0.4,
+    "lambda_trace": 0.005,
+    "delta": 0.03,
+    "neighborhood": "normal",
+    "parameter_noise_std": 0.011,
+    "trace": "exact",
+    "bounds": (-1, 2),
+    "phi_max_iter": 3,
+    "phi_learning_rate_init": 2e-4,
+    "phi_learning_rate_decay": 0.9,
+    "alpha": 0.003,
+    "batch_size": 50,
+    "learning_rate_init": 3e-4,
+    "max_iter": 4,
+    "shuffle": False,
+    "tol": 1e-6,
+    "n_iter_no_change": 7,
+    "freeze_iter": 1,
+}
+
+
+def shared_settings(objective):
+    """Return the settings that phi and training have in common."""
+    return (
+        objective.neighborhood,
+        objective.parameter_noise_std,
+        objective.trace,
+        float(objective.delta),
+        tuple(map(float, objective.bounds)),
+    )
+
+
+def test_phi_has_all_four_terms_over_the_old_outputs_and_rows(runs):
+    X, y = digits()
+    student = quick(fitted_teacher(), **UNUSUAL).fit(X, y)
+    rows, objective, schedule = runs[0]
+    weights = [getattr(objective, f"lambda_{term}") for term in ("ce", "teacher", "noise", "trace")]
+    assert weights == [0.7, 0.02, 0.4, 0.005]
+    assert objective.alpha == 0
+    assert shared_settings(objective) == ("normal", 0.011, "exact", 0.03, (-1.0, 2.0))
+    np.testing.assert_array_equal(
+        objective.outputs, np.searchsorted(student.classes_, ["four", "one", "two"])
+    )
+    assert len(rows) == old_rows().sum()
+    assert (schedule.max_iter, schedule.learning_rate_init, schedule.decay) == (3, 2e-4, 0.9)
+    assert (schedule.batch_size, schedule.shuffle, schedule.tol, schedule.freeze_iter) == (50, False, None, 0)
+
+
+@pytest.mark.parametrize("regularize", ["fit", "phi"])
+def test_training_has_cross_entropy_of_weight_one_and_the_kept_terms(runs, regularize):
+    X, y = digits()
+    quick(fitted_teacher(), **UNUSUAL, regularize=regularize).fit(X, y)
+    rows, objective, schedule = runs[1]
+    kept = regularize == "fit"
+    assert (objective.lambda_ce, objective.lambda_teacher, objective.outputs) == (1.0, 0.0, None)
+    assert (objective.lambda_noise, objective.lambda_trace) == ((0.4, 0.005) if kept else (0.0, 0.0))
+    assert objective.alpha == 0.003
+    assert shared_settings(objective) == ("normal", 0.011, "exact", 0.03, (-1.0, 2.0))
+    assert len(rows) == len(X)
+    assert (schedule.max_iter, schedule.learning_rate_init, schedule.decay) == (4, 3e-4, 1.0)
+    assert (schedule.batch_size, schedule.shuffle, schedule.tol, schedule.freeze_iter) == (50, False, 1e-6, 1)
+    assert schedule.n_iter_no_change == 7
+
+
+def test_partial_fit_is_one_unfrozen_epoch_without_a_rule_to_stop(runs):
+    X, y = digits()
+    quick(fitted_teacher(), **UNUSUAL).partial_fit(X, y, classes=np.unique(y))
+    schedule = runs[1][2]
+    assert (schedule.max_iter, schedule.tol, schedule.freeze_iter) == (1, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "trace"),
+    [("relu", "sampled"), ("identity", "sampled"), ("tanh", "hutchinson"), ("logistic", "hutchinson")],
+)
+def test_auto_picks_the_cheapest_trace_that_is_right(runs, activation, trace):
+    quick(fitted_teacher(activation=activation), max_iter=1, phi_max_iter=1).fit(*digits())
+    assert [objective.trace for _, objective, _ in runs] == [trace, trace]
+
+
+def test_batches_follow_scikit_learns_rule(runs):
+    X, y = digits()
+    quick(fitted_teacher(), max_iter=1, phi_max_iter=1).fit(X, y)
+    quick(fitted_teacher(), max_iter=1, phi_max_iter=1).fit(X[:90], y[:90])
+    sizes = [schedule.batch_size for _, _, schedule in runs]
+    assert sizes == [200, 200, int(old_rows()[:90].sum()), 90]
+
+
+def test_teacher_data_takes_the_precision_of_the_inputs(runs):
+    X, y = digits()
+    rows = old_rows()
+    quick(fitted_teacher()).fit(X.astype(np.float32), y, teacher_data=(X[rows], y[rows]))
+    assert runs[0][0].inputs.dtype == np.float32
+
+
+def test_class_weight_counts_in_phi_too(runs):
+    X, y = digits()
+    rows = old_rows()
+    student = quick(fitted_teacher(), class_weight={"one": 5.0, "zero": 2.0})
+    weight = np.full(rows.sum(), 0.5)
+    student.fit(X, y, teacher_data=(X[rows], y[rows], weight))
+    np.testing.assert_array_equal(runs[-2][0].weight, np.where(y[rows] == "one", 2.5, 0.5))
+    student.fit(X, y, np.full(len(X), 0.5), teacher_rows=rows)
+    np.testing.assert_array_equal(runs[-2][0].weight, np.where(y[rows] == "one", 2.5, 0.5))
+
+
+def test_an_unfitted_teacher_is_fitted_with_the_weights():
+    X, y = digits()
+    rows = old_rows()
+    weight = np.random.RandomState(0).randint(0, 4, rows.sum()).astype(float)
+    student = quick(LogisticRegression(max_iter=1000), max_iter=1)
+    student.fit(X, y, teacher_data=(X[rows], y[rows], weight))
+    counted = weight > 0
+    direct = LogisticRegression(max_iter=1000).fit(X[rows][counted], y[rows][counted], weight[counted])
+    np.testing.assert_array_equal(student.teacher_.coef_, direct.coef_)
+    unweighted = LogisticRegression(max_iter=1000).fit(X[rows], y[rows])
+    assert not np.allclose(student.teacher_.coef_, unweighted.coef_)
+
+
+def test_the_teacher_is_scored_on_its_own_columns():
+    random_state = np.random.RandomState(0)
+    frame = pd.DataFrame(random_state.randn(200, 2), columns=["a", "b"])
+    y = np.where(frame["a"] > frame["b"], "more", "less")
+    teacher = LogisticRegression().fit(frame, y)
+    reversed_columns = frame[["b", "a"]]
+    quick(teacher).fit(reversed_columns, y)  # no warning, and a warning would be an error
+    with pytest.warns(UserWarning, match="below the .* of a constant answer"):
+        quick(LogisticRegression().fit(frame.to_numpy(), y)).fit(reversed_columns.to_numpy(), y)
+
+
+def test_old_rows_of_one_class_need_no_perfect_teacher():
+    X, y = digits()
+    teacher = MLPClassifier((2,), max_iter=30, random_state=3, learning_rate_init=0.02)
+    teacher.fit(X[old_rows()], y[old_rows()])
+    ones = y == "one"
+    recall = teacher.score(X[ones], y[ones])
+    assert 0.5 < recall < 1  # else this case says nothing
+    quick(teacher).fit(X, y, teacher_rows=ones)
+    wrong = np.where(ones, "two", y)
+    with (
+        pytest.warns(UserWarning, match="Are the labels encoded"),
+        pytest.warns(UserWarning, match="no output for them"),
+    ):
+        quick(teacher).fit(X, wrong, teacher_rows=ones)
+
+
+@pytest.mark.parametrize("changed", [{"early_stopping": True}, {"class_weight": "balanced"}])
+def test_partial_fit_refuses_what_needs_all_rows(changed):
+    X, y = digits()
+    student = quick(fitted_teacher(), **changed)
+    with pytest.raises(ValueError, match=f"partial_fit does not support {next(iter(changed))}"):
+        student.partial_fit(X, y, classes=np.unique(y))
+
+
+def test_a_failed_partial_fit_leaves_nothing_behind():
+    X, y = digits()
+    student = quick(fitted_teacher())
+    before = dict(vars(student))
+    with pytest.raises(ValueError, match="no output for"):
+        student.partial_fit(X, y, classes=["one", "two", "four", "three"])
+    assert vars(student) == before
+    student.partial_fit(X, y, classes=np.unique(y))
+    before = dict(vars(student))
+    with pytest.raises(ValueError, match="diverged"):
+        student.set_params(learning_rate_init=1e308).partial_fit(X * 1e200, y)
+    student.set_params(learning_rate_init=before["learning_rate_init"])
+    assert vars(student) == before
+
+
+def test_a_validation_part_of_one_row_is_refused():
+    X, y = digits()
+    student = quick(early_stopping=True, validation_fraction=0.02)
+    few = np.concatenate([np.flatnonzero(y == label)[:20] for label in ("one", "two")])
+    with pytest.raises(ValueError, match=r"validation set is too small|test_size = 1"):
+        student.fit(X[few], y[few])
+
+
+def test_validation_scores_are_those_of_the_last_way_to_train():
+    X, y = digits()
+    student = quick(fitted_teacher(), early_stopping=True, warm_start=True).fit(X, y)
+    assert len(student.validation_scores_) == 3
+    student.set_params(early_stopping=False).fit(X, y)
+    assert student.validation_scores_ is None
+    assert len(student.loss_curve_) == 6
+
+
+def test_teacher_data_is_held_to_bounds_and_names():
+    X, y = digits()
+    rows = old_rows()
+    with pytest.raises(ValueError, match="teacher_data has a value outside bounds"):
+        quick(fitted_teacher(), bounds=(0, 1)).fit(X, y, teacher_data=(2 * X[rows], y[rows]))
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
+    with pytest.raises(ValueError, match="feature names should match"):
+        quick(fitted_teacher()).fit(frame, y, teacher_data=(frame.iloc[rows, ::-1], y[rows]))
+
+
+def test_names_travel_with_the_student():
+    X, y = digits()
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
+    first = quick(fitted_teacher(), start="zero").fit(frame, y)
+    second = quick(first, start="zero", phi_max_iter=0).fit(frame.iloc[:, ::-1], y)
+    start = second.phi_blueprint_.logits(X[:, ::-1])
+    np.testing.assert_allclose(start, first.decision_function(frame), atol=1e-10)
+
+
+def test_robustness_takes_the_students_own_bounds():
+    X, y = digits()
+    student = quick(fitted_teacher(), bounds=(0, 1), max_iter=30).fit(X, y)
+    kept = student.robustness_score(X, y, "fgsm", 0.2)
+    assert kept == student.robustness_score(X, y, "fgsm", 0.2, bounds=(0, 1))
+    assert kept > student.robustness_score(X, y, "fgsm", 0.2, bounds=(-9, 9))
+
+
+def test_devices_other_than_the_cpu_are_checked_before_anything_else():
+    if torch.cuda.is_available():
+        X, y = digits()
+        student = quick(fitted_teacher(), device="cuda").fit(X, y)
+        assert not same_parameters(student, quick(fitted_teacher()).fit(X, y))
+    else:
+        with pytest.raises(ValueError, match=re.escape("device='cuda' can't be used here")):
+            quick(fitted_teacher(), device="cuda").fit(*digits())
