@@ -69,8 +69,8 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         choices=tuple(PROTOCOLS),
         default="digits",
-        help="digits (scikit-learn's; about a minute) or fashion-mnist (the paper's protocol; about a "
-        "quarter of an hour); default: digits",
+        help="digits (scikit-learn's; about a minute) or fashion-mnist (the paper's protocol; about "
+        "20 minutes); default: digits",
     )
     parser.add_argument(
         "--seeds",
@@ -119,6 +119,9 @@ def _progress(total: int, quiet: bool) -> Iterator[Notify]:
 
 def _study(data: str, seeds: Sequence[int], quiet: bool) -> str:
     protocol = PROTOCOLS[data]
+    if not quiet:
+        n_fits = len(seeds) * (1 + len(METHODS))
+        print(f"{protocol.title}: {n_fits} fits, then two tables.", file=sys.stderr, flush=True)
     with _progress(len(seeds) * (1 + len(METHODS)), quiet) as notify:
         rows = run_study(protocol, seeds, notify=notify)
     # The comma behind a single seed tells it from a count.

@@ -115,7 +115,7 @@ def check_inside(X: np.ndarray, bounds: tuple[Any, Any] | None, name: str = "X")
     if outside.any():
         row, column = np.argwhere(outside)[0]
         raise ValueError(
-            f"{name} has a value outside bounds: {X[row, column]!r} in row {row}, feature {column}; "
+            f"{name} has a value outside bounds: {X[row, column].item()!r} in row {row}, feature {column}; "
             "widen bounds or clip the input."
         )
 
@@ -168,7 +168,7 @@ def check_enough_classes(classes: np.ndarray) -> np.ndarray:
     """Return the classes if there are at least two."""
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only, {classes[0]!r}; a classifier needs rows of at least 2 classes."
+            f"y has one class only, {classes.tolist()[0]!r}; a classifier needs rows of at least 2 classes."
         )
     return classes
 
@@ -189,9 +189,10 @@ def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
     """Raise if labels are of another kind (strings, booleans, numbers) than the teacher's classes."""
     got, known = _kind(labels), _kind(classes)
     if got != known:
+        label, class_ = np.unique(labels).tolist()[0], classes.tolist()[0]
         raise ValueError(
-            f"{name} has {got} labels (such as {np.unique(labels)[0]!r}), but the teacher's classes are "
-            f"{known} (such as {classes[0]!r}). If its outputs stand for labels of {name}, name them in "
+            f"{name} has {got} labels (such as {label!r}), but the teacher's classes are {known} (such as "
+            f"{class_!r}). If its outputs stand for labels of {name}, name them in "
             "their order by teacher_classes."
         )
 

@@ -20,7 +20,7 @@ _HIDDEN = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Blueprint:
     """A multi-layer perceptron classifier as plain arrays.
 
@@ -73,6 +73,9 @@ class Blueprint:
                 f"{len(self.classes)} classes do not make one network; every layer's n_in must be the "
                 "n_out of the layer below it, and the last n_out the number of classes."
             )
+
+    def __repr__(self) -> str:
+        return f"Blueprint(layer_sizes={self.layer_sizes}, activation={self.activation!r})"
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

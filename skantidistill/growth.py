@@ -79,6 +79,10 @@ class Growth:
         self.rows = [*units, _selector(self.outputs)]
         self.columns = [_selector(features), *units]
 
+    def __repr__(self) -> str:
+        gained = self.layer_sizes[-1] - len(self.teacher.classes)
+        return f"Growth({self.teacher.layer_sizes} -> {self.layer_sizes}, {gained} new classes)"
+
     def project(self, params: Sequence[Any]) -> tuple[Any, ...]:
         """Return Pr[w]: the student's parameters that correspond to the teacher's, shaped as these."""
         projected = []
@@ -105,10 +109,15 @@ def _check_hidden_layers(teacher: tuple[int, ...], student: tuple[int, ...]) -> 
             f"hidden_layer_sizes={student} has fewer layers than the teacher's {teacher}; give at "
             f"least {len(teacher)} layers."
         )
+    if student and not teacher:
+        raise ValueError(
+            f"hidden_layer_sizes={student}, but the teacher has no hidden layers (it is linear), and growing "
+            "in depth is not available yet; leave hidden_layer_sizes='auto'."
+        )
     if len(student) > len(teacher):
         raise ValueError(
             f"hidden_layer_sizes={student} is deeper than the teacher's {teacher}; growing in depth is "
-            f"not available yet, give {len(teacher)} layers."
+            f"not available yet, give {len(teacher)} layer{'s' if len(teacher) > 1 else ''}."
         )
     for number, (narrow, wide) in enumerate(zip(teacher, student, strict=True), start=1):
         if wide < narrow:

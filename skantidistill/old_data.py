@@ -71,7 +71,10 @@ def find_old_data(
         return None
     mask = np.asarray(teacher_rows)
     if mask.dtype != bool:
-        raise TypeError(f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}.")
+        raise TypeError(
+            f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}; a "
+            "mask of 0 and 1 becomes one by mask.astype(bool)."
+        )
     if mask.shape != (len(X),):
         raise ValueError(
             f"teacher_rows has shape {mask.shape}, but X has {len(X)} rows; give one value a row."
@@ -97,9 +100,9 @@ def find_teacher(
     if not is_fitted(teacher):
         if old is None:
             raise ValueError(
-                f"teacher is a {type(teacher).__name__} that is not fitted, and there is nothing to fit it "
-                "on: fit it first (inside a parameter grid wrap it as FrozenEstimator(teacher), since "
-                "scikit-learn clones grid values), or give teacher_data or teacher_rows."
+                f"The teacher, {type(teacher).__name__}, is not fitted: fit it first, or give fit "
+                "teacher_data or teacher_rows to fit it on. (If it was fitted: scikit-learn clones the "
+                "values of a parameter grid; there wrap it as FrozenEstimator(teacher).)"
             )
         teacher = clone(teacher)
         _set_missing_seeds(teacher, random_state)
@@ -120,8 +123,8 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
     only_old = np.setdiff1d(classes, y)
     if len(only_old):
         warnings.warn(
-            f"Classes {only_old.tolist()} are in teacher_data but not in y: the student keeps them, and "
-            "training on y alone forgets them; add rows of theirs to (X, y) to keep them known.",
+            f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
+            "them, which training on (X, y) forgets again; add rows of theirs to (X, y).",
             UserWarning,
             stacklevel=4,
         )
@@ -151,8 +154,8 @@ def known_rows(
     if not mask.any():
         warnings.warn(
             f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
-            "teacher_data nor teacher_rows is given: phi is skipped, so that lambda_ce and lambda_teacher "
-            "have no effect, and lambda_noise and lambda_trace none before the training on y.",
+            "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
+            "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
             UserWarning,
             stacklevel=4,
         )
@@ -173,9 +176,10 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
     if accuracy < constant:
         warnings.warn(
             f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
-            f"{constant:.3f} of a constant answer. Are the labels encoded, as BaggingClassifier, "
-            "VotingClassifier, StackingClassifier and others do before they call fit? Then name the "
-            "teacher's outputs in y's labels by teacher_classes. Else the teacher does not fit these rows.",
+            f"{constant:.3f} of a constant answer. Is X scaled as it was for the teacher, with its columns "
+            "in the same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, "
+            "StackingClassifier and others do before they call fit? Then name the teacher's outputs in y's "
+            "labels by teacher_classes.",
             UserWarning,
             stacklevel=4,
         )

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skantidistill.blueprint import Blueprint
@@ -80,9 +81,16 @@ def check_readable(estimator: Any) -> None:
 
 def _unreadable(estimator: Any) -> TypeError:
     readable = sorted(kind.__name__ for kind in reader.registry if kind is not object)
+    name, remedy = type(estimator).__name__, ""
+    if isinstance(estimator, type):
+        name, remedy = f"The class {estimator.__name__}", " Give an instance of it."
+    elif isinstance(estimator, Pipeline):
+        remedy = " Give its last step, together with inputs as its other steps transform them."
+    elif hasattr(estimator, "best_estimator_"):
+        remedy = " Give its best_estimator_."
     return TypeError(
-        f"A {type(estimator).__name__} can't be read as a network; an estimator of one of these kinds "
-        f"can: {', '.join(readable)}."
+        f"{name} can't be read as a network; an estimator of one of these kinds can: "
+        f"{', '.join(readable)}.{remedy}"
     )
 
 

@@ -7,6 +7,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skantidistill import AntiDistilledMLPClassifier
 from tests.problems import digits, fitted_teacher, old_rows, quick
@@ -28,15 +30,17 @@ def refuse(student, error, *words, X=None, y=None, **fit_params):
 def test_unreadable_teacher_names_its_type_and_those_that_can_be_read():
     X, y = digits()
     forest = RandomForestClassifier(2).fit(X, y)
-    words = ("A RandomForestClassifier can't be read", "LogisticRegression", "MLPClassifier")
+    words = ("RandomForestClassifier can't be read", "LogisticRegression", "MLPClassifier")
     refuse(quick(forest), TypeError, *words)
     refuse(quick(RandomForestClassifier(2)), TypeError, *words)
-    refuse(quick("a teacher"), TypeError, "A str can't be read")
-    refuse(quick(MLPClassifier), TypeError, "can't be read")
+    refuse(quick("a teacher"), TypeError, "str can't be read")
+    refuse(quick(MLPClassifier), TypeError, "The class MLPClassifier can't be read", "Give an instance")
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier())
+    refuse(quick(pipeline), TypeError, "Pipeline can't be read", "Give its last step")
 
 
 def test_unfitted_teacher_without_old_data():
-    words = ("teacher is a MLPClassifier that is not fitted", "teacher_data", "FrozenEstimator")
+    words = ("The teacher, MLPClassifier, is not fitted", "teacher_data", "FrozenEstimator")
     refuse(quick(MLPClassifier()), ValueError, *words)
 
 
@@ -52,10 +56,10 @@ def test_fewer_layers_than_the_teachers():
 
 
 def test_more_layers_than_the_teachers():
-    words = ("hidden_layer_sizes=(16, 8)", "deeper than the teacher's (8,)", "give 1 layers")
+    words = ("hidden_layer_sizes=(16, 8)", "deeper than the teacher's (8,)", "give 1 layer.")
     refuse(quick(fitted_teacher(), hidden_layer_sizes=(16, 8)), ValueError, *words)
     linear = LogisticRegression(max_iter=500).fit(*digits())
-    refuse(quick(linear, hidden_layer_sizes=(16,)), ValueError, "deeper than the teacher's ()")
+    refuse(quick(linear, hidden_layer_sizes=(16,)), ValueError, "the teacher has no hidden layers", "'auto'")
 
 
 def test_another_number_of_features():
@@ -257,3 +261,17 @@ def test_multilabel_targets_are_refused():
     student = AntiDistilledMLPClassifier()
     with pytest.raises(ValueError, match="y should be a 1d array"):
         student.fit(X, np.column_stack([y == "one", y == "two"]).astype(int))
+
+
+def test_inputs_too_large_for_the_terms_are_a_warning():
+    X, y = digits()
+    with pytest.warns(UserWarning, match="X has a root mean square of .* Scale X for the teacher"):
+        quick().fit(255 * X, y)
+    quick(lambda_noise=0, lambda_trace=0).fit(255 * X, y)  # a warning would be an error
+    quick().fit(16 * X, y)
+
+
+def test_teacher_of_another_scale_is_noticed():
+    X, y = digits()
+    with pytest.warns(UserWarning, match="Is X scaled as it was for the teacher"):
+        quick(fitted_teacher()).fit(1 - X, y)

@@ -368,7 +368,7 @@ def test_rows_outside_the_bounds_are_named():
 
 def test_an_estimator_that_cannot_be_read_is_refused():
     X, y = make_rows()
-    with pytest.raises(TypeError, match=re.escape("A SVC can't be read as a network")):
+    with pytest.raises(TypeError, match=re.escape("SVC can't be read as a network")):
         robustness_score(SVC().fit(X, y), X, y)
 
 

@@ -170,7 +170,7 @@ def test_teacher_classes_that_do_not_name_every_output_once_are_refused(classes)
 @pytest.mark.parametrize("estimator", [SVC(), DecisionTreeClassifier(), object(), None, MLPClassifier])
 def test_a_kind_that_cannot_be_read_is_refused_with_the_list_of_those_that_can(estimator):
     message = (
-        f"A {type(estimator).__name__} can't be read as a network; an estimator of one of these kinds can: "
+        f"{type(estimator).__name__} can't be read as a network; an estimator of one of these kinds can: "
         f"{READABLE}."
     )
     with pytest.raises(TypeError, match=re.escape(message)):
@@ -181,7 +181,7 @@ def test_a_kind_that_cannot_be_read_is_refused_with_the_list_of_those_that_can(e
 
 def test_a_frozen_estimator_of_another_kind_is_refused():
     model = DecisionTreeClassifier().fit(*make_rows(3))
-    with pytest.raises(TypeError, match=re.escape("A DecisionTreeClassifier can't be read as a network")):
+    with pytest.raises(TypeError, match=re.escape("DecisionTreeClassifier can't be read as a network")):
         read_teacher(FrozenEstimator(model))
 
 

@@ -149,7 +149,6 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
         "Does not show the best that a row can reach: all have the estimator's defaults as weights of the "
         "terms, which were chosen on AD (and other data: docs/defaults.md); that favours AD. The teacher's "
         "own training is counted for no row.",
-        _LAST_ROW,
     ]
 
 
@@ -157,7 +156,7 @@ _SPREAD = "mean ± standard deviation over seeds"
 _NO_SPREAD = "of one seed only, so that chance can't be told from effect"
 _LAST_ROW = (
     "AD - best other: difference, by seed, to the row that is best in that column; it was chosen after the "
-    "fact, which favours it."
+    "fact, which favours it. So in both tables."
 )
 
 
