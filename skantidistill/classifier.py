@@ -58,13 +58,14 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     """A multi-layer perceptron that grows out of a fitted, smaller classifier.
 
     The teacher's parameters u are placed into a larger network, whose remaining parameters are
-    filled (``start``). Then phi moves all parameters w by minimising, over the teacher's data D1,
+    filled (``start``). Then phi moves all parameters w by minimising
 
         lambda_ce CE(w) + lambda_teacher ||u - Pr[w]||^2
-        + lambda_noise E_{x' in U_delta(x)} CE(w, x') + lambda_trace tr(d^2 CE / d w^2),
+        + lambda_noise E_{x' in U_delta(x)} CE(w, x') + lambda_trace tr(d^2 CE / d w^2)
 
-    and the student is trained on (X, y) by cross-entropy, with the last two terms kept if
-    ``regularize="fit"`` [1]_.
+    over D1, the data that the teacher knows; Pr picks the teacher's parameters out of the student's, and
+    U_delta(x) is the neighbourhood of x of half-width ``delta``. Last, the student is trained on
+    (X, y) by cross-entropy, with the last two terms kept if ``regularize="fit"`` [1]_.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
         Activation of the hidden layers; None: the teacher's, or "relu" without one.
     start : {"xavier", "zero", "uniform"}, default="uniform"
-        Where phi starts: see :mod:`skantidistill.starts`.
+        Where phi starts. "uniform": the teacher's parameters in their place, the others small and
+        random; "zero": the others 0; "xavier": nothing of the teacher.
     lambda_ce : float, default=1.0
         Weight of the cross-entropy on D1 in phi. On (X, y) its weight is 1.
     lambda_teacher : float, default=1e-3
@@ -188,6 +190,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     logits inside, so its trace and its parameter noise are those of the two-logit network. The same
     seed and the same number of torch threads give the same bits.
 
+    The noise and trace terms depend on the scale of X: scale it (``fit`` warns if it looks unscaled), for the
+    teacher as for the student. They also keep the loss from settling, so that ``tol`` seldom stops the
+    training before ``max_iter``; ``tol=1e-3`` is often enough. Small networks train faster with
+    ``torch.set_num_threads(1)``, much so on a busy machine.
+
     References
     ----------
     .. [1] K. Petrushina, O. Bakhteev, A. Grabovoy, V. Strijov, "Anti-Distillation: Knowledge Transfer
@@ -200,7 +207,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     >>> from skantidistill import AntiDistilledMLPClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> small = MLPClassifier((16,), max_iter=300, random_state=0).fit(X[y < 5] / 16, y[y < 5])
-    >>> student = AntiDistilledMLPClassifier(small, max_iter=50, tol=0, n_iter_no_change=50, random_state=0)
+    >>> student = AntiDistilledMLPClassifier(small, tol=1e-2, random_state=0)
     >>> student.fit(X[:1200] / 16, y[:1200]).score(X[1200:] / 16, y[1200:]) > 0.9
     True
     """

@@ -167,7 +167,7 @@ def test_teacher_classes_that_do_not_name_every_output_once_are_refused(classes)
         read_teacher(fit_mlp(3), classes=classes)
 
 
-@pytest.mark.parametrize("estimator", [SVC(), DecisionTreeClassifier(), object(), None, MLPClassifier])
+@pytest.mark.parametrize("estimator", [SVC(), DecisionTreeClassifier(), object(), None])
 def test_a_kind_that_cannot_be_read_is_refused_with_the_list_of_those_that_can(estimator):
     message = (
         f"{type(estimator).__name__} can't be read as a network; an estimator of one of these kinds can: "
@@ -177,6 +177,11 @@ def test_a_kind_that_cannot_be_read_is_refused_with_the_list_of_those_that_can(e
         read_teacher(estimator)
     with pytest.raises(TypeError, match=re.escape(message)):
         check_readable(estimator)
+
+
+def test_a_class_in_place_of_an_estimator_is_told_apart():
+    with pytest.raises(TypeError, match=r"The class MLPClassifier can't be read .* Give an instance of it\."):
+        read_teacher(MLPClassifier)
 
 
 def test_a_frozen_estimator_of_another_kind_is_refused():
