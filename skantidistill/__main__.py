@@ -103,11 +103,16 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 @contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Notify]:
-    """Give a function that moves a progress bar on stderr; there is a bar only in a terminal."""
+    """Give a function that moves a progress bar on stderr; outside a terminal it prints a line a seed."""
+    told = set()
     with tqdm(total=total, bar_format=BAR, leave=False, disable=True if quiet else None) as bar:
 
         def notify(doing: str, share: float) -> None:
             if bar.disable:
+                # Nothing before the data are there: what goes wrong until then is told in one line.
+                if doing.endswith("teacher") and not (quiet or doing in told):
+                    told.add(doing)
+                    print(f"{doing}, then {len(METHODS)} students", file=sys.stderr, flush=True)
                 return
             if doing != bar.desc:
                 bar.set_description_str(doing)
@@ -119,9 +124,6 @@ def _progress(total: int, quiet: bool) -> Iterator[Notify]:
 
 def _study(data: str, seeds: Sequence[int], quiet: bool) -> str:
     protocol = PROTOCOLS[data]
-    if not quiet:
-        n_fits = len(seeds) * (1 + len(METHODS))
-        print(f"{protocol.title}: {n_fits} fits, then two tables.", file=sys.stderr, flush=True)
     with _progress(len(seeds) * (1 + len(METHODS)), quiet) as notify:
         rows = run_study(protocol, seeds, notify=notify)
     # The comma behind a single seed tells it from a count.

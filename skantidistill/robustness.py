@@ -197,7 +197,7 @@ def robustness_curve(
         int(check_random_state(random_state).randint(2**31 - 1)),
     )
     given = default_epsilons if epsilons is None else epsilons
-    if np.ndim(given) == 0 and not np.iterable(given):
+    if not np.iterable(given):
         raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
     strengths = [check_column_values(e, X.shape[1], "epsilon") for e in given]
     draws = np.array([measure(blueprint, test, strength) for strength in strengths])

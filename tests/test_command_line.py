@@ -46,7 +46,7 @@ def status_of(arguments):
 def test_the_main_job_prints_both_tables_and_how_to_print_them_again(capsys):
     assert main(["--seeds", "1"]) == 0
     out, err = capsys.readouterr()
-    assert err == "Digits: 8 fits, then two tables.\n"  # no terminal, no bar
+    assert err == "seed 0: teacher, then 7 students\n"  # no terminal, no bar
     assert "\nAs published" in out
     assert "\nEqual training" in out
     assert out.count("\nAD  ") == 2

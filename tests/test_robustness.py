@@ -382,3 +382,10 @@ def test_scalar_and_per_feature_epsilons_may_be_mixed():
     curve = robustness_curve(model, X, y, epsilons=[0.3, np.full(4, 0.3), np.zeros(4)])
     assert curve.epsilons.shape == (3, 4)
     assert curve.scores[0] == curve.scores[1] < curve.scores[2] == model.score(X, y)
+
+
+def test_one_epsilon_is_no_curve():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(TypeError, match=re.escape("epsilons=0.1 must be a sequence; for one strength use")):
+        robustness_curve(model, X, y, epsilons=0.1)
