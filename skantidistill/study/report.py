@@ -155,8 +155,8 @@ def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
 _SPREAD = "mean ± standard deviation over seeds"
 _NO_SPREAD = "of one seed only, so that chance can't be told from effect"
 _LAST_ROW = (
-    "AD - best other: difference, by seed, to the row that is best in that column; it was chosen after the "
-    "fact, which favours it. So in both tables."
+    "AD - best other, in both tables: difference, by seed, to the row that is best in that column; it was "
+    "chosen after the fact, which favours it."
 )
 
 
