@@ -5,14 +5,14 @@ The only module that imports private names of scikit-learn.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import (
     _check_feature_names,
     _check_sample_weight,
@@ -28,11 +28,13 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_bounds",
+    "check_class_weight",
     "check_column_values",
     "check_enough_classes",
     "check_first_partial_fit",
     "check_inputs",
     "check_inside",
+    "check_labels",
     "check_rows",
     "check_same_kind",
     "check_weight",
@@ -41,6 +43,7 @@ __all__ = [
     "is_fitted",
     "restored_on_error",
     "union_of_labels",
+    "weigh_classes",
 ]
 
 fit_context = _fit_context
@@ -72,6 +75,8 @@ def is_fitted(estimator: Any) -> bool:
 def check_column_values(value: Any, n_features: int, name: str) -> float | np.ndarray:
     """Return a non-negative scalar, or one such value a feature."""
     try:
+        if np.asarray(value).dtype.kind not in "iuf":
+            raise TypeError
         values = np.array(value, dtype=np.float64)  # a copy: torch takes no reversed view
     except (TypeError, ValueError):
         raise TypeError(f"{name}={value!r} is no number; give a number >= 0, or one a feature.") from None
@@ -132,7 +137,7 @@ def check_rows(estimator: Any, data: Any, dtype: Any) -> tuple[np.ndarray, np.nd
             f"teacher_data must be a tuple (X1, y1) or (X1, y1, sample_weight1), got {type(data).__name__}"
             f"{f' of length {len(data)}' if hasattr(data, '__len__') else ''}."
         )
-    if np.ndim(data[0]) == 2 and len(data[0]) == 0:
+    if np.shape(data[0])[:1] == (0,):
         raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
     X = check_array(data[0], dtype=dtype, input_name="teacher_data")
     if X.shape[1] != estimator.n_features_in_:
@@ -141,27 +146,70 @@ def check_rows(estimator: Any, data: Any, dtype: Any) -> tuple[np.ndarray, np.nd
             "the same columns."
         )
     _check_feature_names(estimator, data[0], reset=False)
-    y = column_or_1d(data[1], warn=True)
+    y = check_labels(data[1], "teacher_data")
     if len(y) != len(X):
         raise ValueError(
             f"teacher_data has {len(X)} rows in X but {len(y)} labels in y; give one label a row."
         )
-    return X, y, check_weight(data[2] if len(data) == 3 else None, X)
+    return X, y, check_weight(data[2] if len(data) == 3 else None, X, "teacher_data's sample_weight")
 
 
-def check_weight(
-    sample_weight: Any, X: np.ndarray, y: np.ndarray | None = None, class_weight: Any = None
-) -> np.ndarray:
-    """Return sample weight times class weight, of shape (n_samples,) and X's dtype."""
-    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-    if class_weight is not None and y is not None:
-        if isinstance(class_weight, dict):
-            present = set(np.unique(y).tolist())
-            class_weight = {label: w for label, w in class_weight.items() if label in present}
-        weight = weight * compute_sample_weight(class_weight, y).astype(X.dtype)
+def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight") -> np.ndarray:
+    """Return row weights of shape (n_samples,) and X's dtype, not negative and not all 0."""
+    try:
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if name in text else f"{name}: {text}") from None
     if not weight.any():
-        raise ValueError("sample_weight is zero for every row; at least one row must count.")
+        raise ValueError(f"{name} is zero for every row; at least one row must count.")
     return weight
+
+
+def check_class_weight(class_weight: Any, y: np.ndarray) -> None:
+    """Raise unless a dict of class weights has values >= 0 and names a label of y."""
+    if not isinstance(class_weight, dict):
+        return
+    for label, value in class_weight.items():
+        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+            raise ValueError(f"class_weight[{label!r}]={value!r} must be a finite number >= 0.")
+    if not set(class_weight) & set(y.tolist()):
+        raise ValueError(
+            f"class_weight names {list(class_weight)}, none of which is a label of y; those are "
+            f"{np.unique(y).tolist()}."
+        )
+
+
+def weigh_classes(class_weight: Any, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return row weights times class weights; "balanced" gives all classes that count the same sum."""
+    if class_weight is None:
+        return weight
+    classes, codes = np.unique(y, return_inverse=True)
+    if class_weight == "balanced":
+        mass = np.bincount(codes, weights=weight)
+        factors = np.divide(
+            mass.sum(), np.count_nonzero(mass) * mass, out=np.zeros_like(mass), where=mass > 0
+        )
+    else:
+        factors = np.array([class_weight.get(label, 1.0) for label in classes.tolist()])
+    return weight * factors[codes].astype(weight.dtype)
+
+
+def check_labels(y: Any, name: str) -> np.ndarray:
+    """Return labels as a vector of strings, booleans or numbers, whatever objects held them."""
+    labels = column_or_1d(y, warn=True)
+    if labels.dtype.kind == "O":
+        kinds = {type(label) for label in labels.tolist()}
+        if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bool, Real, bytes)):
+            names = sorted(kind.__name__ for kind in kinds)
+            raise ValueError(f"{name} mixes labels of the types {names}; give labels of one type.")
+        if not issubclass(next(iter(kinds)), str):
+            labels = np.array(labels.tolist())
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise ValueError(f"{name} has labels that are no classes: {error}") from None
+    return labels
 
 
 def check_enough_classes(classes: np.ndarray) -> np.ndarray:

@@ -16,19 +16,24 @@ from skantidistill._checks import (
     Interval,
     Options,
     StrOptions,
+    check_class_weight,
     check_enough_classes,
     check_first_partial_fit,
     check_weight,
     encode_labels,
     fit_context,
+    is_fitted,
     restored_on_error,
+    weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.fitting import (
     check_settings,
+    check_unfitted_teacher,
     grow,
     minimise_phi,
     seed_generators,
+    split_rows,
     start_fresh,
     train_student,
 )
@@ -44,7 +49,7 @@ from skantidistill.old_data import (
     warn_of_wrong_labels,
 )
 from skantidistill.prediction import PredictsByBlueprint
-from skantidistill.teachers import reader
+from skantidistill.teachers import check_readable, reader
 
 __all__ = ["AntiDistilledMLPClassifier"]
 
@@ -127,7 +132,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Training stops once the loss (with ``early_stopping``: the validation accuracy) did not improve
         by ``tol`` for more than ``n_iter_no_change`` epochs in a row.
     early_stopping : bool, default=False
-        Whether to set a stratified part of the rows aside, stop by it and keep the best epoch.
+        Whether to set a stratified part of the rows aside, which neither phi nor training sees, stop by
+        the accuracy on it and keep the best epoch.
     validation_fraction : float, default=0.1
         That part's share, in (0, 1).
     n_iter_no_change : int or inf, default=10
@@ -358,7 +364,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Raises
         ------
         TypeError
-            If the teacher is of a kind that can't be read.
+            If the teacher is of a kind that can't be read, or ``teacher_data``, ``teacher_rows``, ``delta``
+            or ``callbacks`` of a wrong type.
         ValueError
             If the student can't hold the teacher, labels don't fit the teacher's, data or a parameter
             is invalid, or training diverges.
@@ -372,7 +379,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     ) -> "AntiDistilledMLPClassifier":
         """Train one epoch on (X, y); the first call grows the teacher and runs phi before it.
 
-        In the first call D1 is the rows of X whose label the teacher knows.
+        In the first call D1 is the rows of X whose label the teacher knows, so that the teacher must be
+        fitted. ``freeze_iter`` has no effect.
 
         Parameters
         ----------
@@ -404,14 +412,15 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         resume = self.warm_start and hasattr(self, "blueprint_")
         X, y, weight = self._check_data(X, y, sample_weight, reset=not resume)
         random_state = check_random_state(self.random_state)
-        old = find_old_data(self, X, y, sample_weight, teacher_data, teacher_rows)
+        index, valid_index = split_rows(self, y, weight, random_state)
+        old = find_old_data(self, X, y, weight, index, teacher_data, teacher_rows)
         check_settings(self, X, old)
         if resume:
             self._check_same_problem(all_labels(y, old))
         else:
-            self._begin(X, y, y, sample_weight, old, random_state)
+            self._begin(X, y, y, weight, index, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
-        train_student(self, X, codes, weight, random_state)
+        train_student(self, X, codes, weight, index, valid_index)
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> "AntiDistilledMLPClassifier":
@@ -424,19 +433,20 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             )
         first = check_first_partial_fit(self, classes)
         X, y, weight = self._check_data(X, y, sample_weight, reset=first)
-        random_state = check_random_state(self.random_state)
-        if first:
-            check_settings(self, X, None)
-            self._begin(X, y, self.classes_, sample_weight, None, random_state)
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen):
             raise ValueError(
                 f"y has labels {unseen.tolist()} that this student has no output for; it has "
-                f"{self.classes_.tolist()}. To grow, pass it as teacher: "
+                f"{self.classes_.tolist()}. Name all labels in the first call. To grow, pass it as teacher: "
                 "AntiDistilledMLPClassifier(teacher=student).fit(X, y)."
             )
+        index = np.flatnonzero(weight)
+        random_state = check_random_state(self.random_state)
+        if first:
+            check_settings(self, X, None)
+            self._begin(X, y, self.classes_, weight, index, None, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
-        train_student(self, X, codes, weight, random_state, one_epoch=True)
+        train_student(self, X, codes, weight, index, None, one_epoch=True)
         return self
 
     def _check_data(
@@ -444,7 +454,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=reset)
         check_classification_targets(y)
-        return X, y, check_weight(sample_weight, X, y, self.class_weight)
+        check_class_weight(self.class_weight, y)
+        weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
+        if not weight.any():
+            raise ValueError("class_weight times sample_weight is zero for every row; one row must count.")
+        return X, y, weight
 
     def _check_same_problem(self, labels: np.ndarray) -> None:
         """Check that a warm start has the labels and the sizes of the first fit."""
@@ -463,7 +477,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         X: np.ndarray,
         y: np.ndarray,
         labels: np.ndarray,
-        sample_weight: Any,
+        weight: np.ndarray,
+        index: np.ndarray,
         old: OldData | None,
         random_state: RandomState,
     ) -> None:
@@ -480,10 +495,13 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             self.classes_ = check_enough_classes(np.unique(labels))
             blueprint = start_fresh(self, X.shape[1], self.classes_, random_state)
         else:
+            check_readable(self.teacher)
+            if old is not None and not is_fitted(self.teacher):
+                check_unfitted_teacher(self, old, labels, X.shape[1])
             self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
             self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
             self.growth_, blueprint = grow(self, teacher, X.shape[1], self.classes_, random_state)
-            old = old or known_rows(self, X, y, sample_weight, teacher)
+            old = old or known_rows(X, y, weight, index, teacher)
             if old is not None:
                 warn_of_wrong_labels(teacher, self.growth_.columns[0], old)
                 blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)

@@ -5,26 +5,42 @@ Every function takes the estimator, reads its parameters and sets its fitted att
 
 import copy
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import RandomState
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from skantidistill._checks import check_bounds, check_column_values, check_inside, encode_labels
+from skantidistill._checks import (
+    check_bounds,
+    check_column_values,
+    check_inside,
+    check_same_kind,
+    encode_labels,
+)
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
-from skantidistill.old_data import OldData
+from skantidistill.old_data import OldData, all_labels
 from skantidistill.rows import Rows
 from skantidistill.starts import STARTS, glorot_uniform
-from skantidistill.training import Schedule, Trained, train
+from skantidistill.teachers import name_outputs
+from skantidistill.training import Schedule, Trained, check_callbacks, train
 
-__all__ = ["check_settings", "grow", "minimise_phi", "seed_generators", "start_fresh", "train_student"]
+__all__ = [
+    "check_settings",
+    "check_unfitted_teacher",
+    "grow",
+    "minimise_phi",
+    "seed_generators",
+    "split_rows",
+    "start_fresh",
+    "train_student",
+]
 
 #: Root mean square of X that is taken for unscaled. Standardised data multiplied by 20 to 50 lose accuracy to
 #: the default terms (wine, breast cancer); pixels from 0 to 255 have about 100.
@@ -36,6 +52,7 @@ def check_settings(student: Any, X: np.ndarray, old: OldData | None) -> None:
     if student.start not in STARTS:
         raise ValueError(f"start={student.start!r} is unknown; use one of {sorted(STARTS)}.")
     check_device(student.device)
+    check_callbacks(student.callbacks)
     _warn_of_scale(student, X)
     check_column_values(student.delta, X.shape[1], "delta")
     bounds = check_bounds(student.bounds, X.shape[1])
@@ -46,7 +63,8 @@ def check_settings(student: Any, X: np.ndarray, old: OldData | None) -> None:
 
 def _warn_of_scale(student: Any, X: np.ndarray) -> None:
     """Warn if X is so large that the terms, which depend on its scale, outweigh the cross-entropy."""
-    size = np.linalg.norm(X) / np.sqrt(X.size)
+    with np.errstate(over="ignore"):
+        size = np.linalg.norm(X) / np.sqrt(X.size)
     if size > LARGE and (student.lambda_noise or student.lambda_trace):
         warnings.warn(
             f"X has a root mean square of {size:.3g}, and the noise and trace terms grow with its scale: "
@@ -77,6 +95,13 @@ def grow(
     student: Any, teacher: Blueprint, n_features: int, classes: np.ndarray, random_state: RandomState
 ) -> tuple[Growth, Blueprint]:
     """Return the correspondence to the teacher, and the network that phi starts from."""
+    growth = match(student, teacher, n_features, classes)
+    params = STARTS[student.start](growth, random_state)
+    return growth, _blueprint(student, params, student.activation or teacher.activation, classes)
+
+
+def match(student: Any, teacher: Blueprint, n_features: int, classes: np.ndarray) -> Growth:
+    """Return the correspondence to the teacher, or raise if the student can't hold it."""
     hidden = _hidden_layer_sizes(student, teacher)
     activation = student.activation or teacher.activation
     if teacher.hidden_layer_sizes and activation != teacher.activation:
@@ -85,9 +110,27 @@ def grow(
             "would then mean something else; leave activation=None."
         )
     names = getattr(student, "feature_names_in_", None)
-    growth = Growth(teacher, n_features, hidden, classes, names)
-    params = STARTS[student.start](growth, random_state)
-    return growth, _blueprint(student, params, activation, classes)
+    return Growth(teacher, n_features, hidden, classes, names)
+
+
+def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features: int) -> None:
+    """Raise what a teacher would meet once it is fitted on D1, before it is."""
+    classes = np.unique(old.labels)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{old.source} has one class only, {classes.tolist()[0]!r}; a teacher that is not fitted yet "
+            "needs rows of at least 2 classes."
+        )
+    hidden = getattr(student.teacher, "hidden_layer_sizes", ())
+    if isinstance(hidden, str):
+        return
+    sizes = (n_features, *np.atleast_1d(np.asarray(hidden, dtype=int)).tolist(), len(classes))
+    weights = tuple(np.zeros((n_out, n_in)) for n_in, n_out in pairwise(sizes))
+    activation = getattr(student.teacher, "activation", None) or "relu"
+    sketch = Blueprint(weights, tuple(np.zeros(n) for n in sizes[1:]), activation, classes)
+    sketch = name_outputs(sketch, student.teacher_classes)
+    check_same_kind(y, sketch.classes, "y")
+    match(student, sketch, n_features, all_labels(y, old))
 
 
 def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:
@@ -95,7 +138,8 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
     weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
     if student.phi_max_iter == 0 or not any(weights):
         return start
-    codes = encode_labels(old.y, growth.teacher.classes, old.source, "the teacher")
+    codes = np.zeros(len(old.y), dtype=np.int64)
+    codes[old.index] = encode_labels(old.labels, growth.teacher.classes, old.source, "the teacher")
     tensors = tuple(_tensor(student, p, dtype) for p in growth.teacher.parameters)
     objective = _objective(
         student,
@@ -109,7 +153,7 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
         growth=growth,
         teacher=tensors,
     )
-    rows = Rows(old.X, codes, old.weight, dtype=dtype, device=student.device)
+    rows = Rows(old.X, codes, old.weight, old.index, dtype=dtype, device=student.device)
     schedule = Schedule(
         max_iter=student.phi_max_iter,
         batch_size=_batch_size(student, len(rows)),
@@ -129,24 +173,16 @@ def train_student(
     X: np.ndarray,
     codes: np.ndarray,
     weight: np.ndarray,
-    random_state: RandomState,
+    index: np.ndarray,
+    valid_index: np.ndarray | None,
     *,
     one_epoch: bool = False,
 ) -> None:
-    """Train ``blueprint_`` on all labels, and set what training leaves behind."""
+    """Train ``blueprint_`` on all labels, and set what training leaves behind.
+
+    ``index`` and ``valid_index`` are the rows to train on and those that stopping watches.
+    """
     dtype = student.blueprint_.weights[0].dtype
-    index, valid_index = np.flatnonzero(weight), None
-    if student.early_stopping and not one_epoch:
-        index, valid_index = train_test_split(
-            index,
-            test_size=student.validation_fraction,
-            random_state=random_state,
-            stratify=codes[index],
-        )
-        if len(valid_index) < 2:
-            raise ValueError(
-                "The validation set is too small: increase validation_fraction or the number of rows."
-            )
     rows = Rows(X, codes, weight, index, dtype=dtype, device=student.device)
     valid_rows = None
     if valid_index is not None:
@@ -169,7 +205,7 @@ def train_student(
         n_iter_no_change=student.n_iter_no_change,
         freeze_iter=0 if one_epoch else student.freeze_iter,
         verbose=bool(student.verbose),
-        callbacks=clone(list(student.callbacks or []), safe=False),
+        callbacks=check_callbacks(student.callbacks),
     )
     state = copy.deepcopy(student._optimizer_state)
     trained = _run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
@@ -180,8 +216,26 @@ def train_student(
         warnings.warn(
             f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
+
+
+def split_rows(
+    student: Any, y: np.ndarray, weight: np.ndarray, random_state: RandomState
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows to train on, and with ``early_stopping`` those set aside; weight 0 is in none."""
+    index = np.flatnonzero(weight)
+    if not student.early_stopping:
+        return index, None
+    try:
+        return train_test_split(
+            index, test_size=student.validation_fraction, random_state=random_state, stratify=y[index]
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"validation_fraction={student.validation_fraction} of {len(index)} rows can't be set aside for "
+            f"early_stopping: {error}"
+        ) from None
 
 
 def seed_generators(student: Any, random_state: RandomState) -> None:
@@ -235,7 +289,9 @@ def _record(student: Any, trained: Trained, validated: bool) -> None:
 def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
     piecewise_linear = ACTIVATIONS[blueprint.activation].piecewise_linear
     trace = student.trace
-    if trace == "auto":
+    if not terms["lambda_trace"]:
+        trace = "exact"  # not computed
+    elif trace == "auto":
         trace = "sampled" if piecewise_linear else "hutchinson"
     elif trace != "hutchinson" and not piecewise_linear:
         raise ValueError(

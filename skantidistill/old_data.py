@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import has_fit_parameter
 
 from skantidistill._checks import (
     check_rows,
     check_same_kind,
-    check_weight,
     encode_labels,
     is_fitted,
     union_of_labels,
+    weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
-from skantidistill.teachers import check_readable, read_teacher
+from skantidistill.teachers import read_teacher
 
 __all__ = [
     "OldData",
@@ -34,26 +36,40 @@ __all__ = [
     "warn_of_wrong_labels",
 ]
 
+BATCH_ROWS = 2048
+
 
 @dataclass(frozen=True)
 class OldData:
-    """D1: inputs of shape (n_samples, n_features), labels, row weights, and where they came from."""
+    """D1: the rows ``index`` of inputs (n_samples, n_features), labels and weights; where they came from.
+
+    The index holds only rows that count: of positive weight, and not set aside for validation.
+    """
 
     X: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    index: np.ndarray
     source: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of D1's rows."""
+        return self.y[self.index]
 
 
 def find_old_data(
     estimator: Any,
     X: np.ndarray,
     y: np.ndarray,
-    sample_weight: Any,
+    weight: np.ndarray,
+    index: np.ndarray,
     teacher_data: Any,
     teacher_rows: Any,
 ) -> OldData | None:
     """Return D1 as the user named it, or None where neither way was used.
+
+    ``index`` holds the rows of (X, y) that count and that training will see.
 
     Raises
     ------
@@ -65,23 +81,35 @@ def find_old_data(
     if teacher_data is not None and teacher_rows is not None:
         raise ValueError("Both teacher_data and teacher_rows are given; give one of them.")
     if teacher_data is not None:
-        X1, y1, weight = check_rows(estimator, teacher_data, X.dtype)
-        return OldData(X1, y1, weight * check_weight(None, X1, y1, estimator.class_weight), "teacher_data")
-    if teacher_rows is None:
+        X1, y1, weight1 = check_rows(estimator, teacher_data, X.dtype)
+        weight1 = weigh_classes(estimator.class_weight, y1, weight1)
+        old = OldData(X1, y1, weight1, np.flatnonzero(weight1), "teacher_data")
+    elif teacher_rows is not None:
+        mask = _check_mask(teacher_rows, len(X))
+        old = OldData(X, y, weight, index[mask[index]], "teacher_rows")
+    else:
         return None
+    if len(old.index) == 0:
+        raise ValueError(
+            f"{old.source} has no row that counts: all have weight 0 or are set aside for validation."
+        )
+    return old
+
+
+def _check_mask(teacher_rows: Any, n_rows: int) -> np.ndarray:
     mask = np.asarray(teacher_rows)
     if mask.dtype != bool:
         raise TypeError(
             f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}; a "
             "mask of 0 and 1 becomes one by mask.astype(bool)."
         )
-    if mask.shape != (len(X),):
+    if mask.shape != (n_rows,):
         raise ValueError(
-            f"teacher_rows has shape {mask.shape}, but X has {len(X)} rows; give one value a row."
+            f"teacher_rows has shape {mask.shape}, but X has {n_rows} rows; give one value a row."
         )
     if not mask.any():
         raise ValueError("teacher_rows is False for every row; mark at least one, or leave it out.")
-    return _rows_of(estimator, X, y, sample_weight, mask, "teacher_rows")
+    return mask
 
 
 def find_teacher(
@@ -96,8 +124,12 @@ def find_teacher(
     ValueError
         If it is unfitted and D1 was not named.
     """
-    check_readable(teacher)
     if not is_fitted(teacher):
+        if isinstance(teacher, FrozenEstimator):
+            raise ValueError(
+                f"The teacher is a FrozenEstimator around a {type(teacher.estimator).__name__} that is not "
+                "fitted, and a frozen estimator can't be; fit it before it is wrapped."
+            )
         if old is None:
             raise ValueError(
                 f"The teacher, {type(teacher).__name__}, is not fitted: fit it first, or give fit "
@@ -106,10 +138,9 @@ def find_teacher(
             )
         teacher = clone(teacher)
         _set_missing_seeds(teacher, random_state)
-        counted = old.weight > 0
         weighted = has_fit_parameter(teacher, "sample_weight")
-        keywords = {"sample_weight": old.weight[counted]} if weighted else {}
-        teacher.fit(old.X[counted], old.y[counted], **keywords)
+        keywords = {"sample_weight": old.weight[old.index]} if weighted else {}
+        teacher.fit(old.X[old.index], old.labels, **keywords)
     return teacher, read_teacher(teacher, teacher_classes)
 
 
@@ -117,8 +148,8 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
     """Return ``classes_``: the sorted labels of y and of ``teacher_data``; warn of those at a loss."""
     check_same_kind(y, teacher.classes, "y")
     if old is not None:
-        check_same_kind(old.y, teacher.classes, old.source)
-        encode_labels(old.y, teacher.classes, old.source, "the teacher")
+        check_same_kind(old.labels, teacher.classes, old.source)
+        encode_labels(old.labels, teacher.classes, old.source, "the teacher")
     classes = all_labels(y, old)
     only_old = np.setdiff1d(classes, y)
     if len(only_old):
@@ -126,7 +157,7 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
             f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
             "them, which training on (X, y) forgets again; add rows of theirs to (X, y).",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
@@ -134,33 +165,31 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
             f"The teacher's classes {dropped.tolist()} have no row in y or teacher_data: the student gets "
             "no output for them.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return classes
 
 
 def all_labels(y: np.ndarray, old: OldData | None) -> np.ndarray:
     """Return the sorted labels of y and of ``teacher_data``; those of ``teacher_rows`` are in y."""
-    return np.unique(y) if old is None or old.source == "teacher_rows" else union_of_labels(y, old.y)
+    return np.unique(y) if old is None or old.source == "teacher_rows" else union_of_labels(y, old.labels)
 
 
 def known_rows(
-    estimator: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, teacher: Blueprint
+    X: np.ndarray, y: np.ndarray, weight: np.ndarray, index: np.ndarray, teacher: Blueprint
 ) -> OldData | None:
     """Return the rows whose label the teacher knows, or None, with a warning, if there are none."""
-    mask = np.isin(y, teacher.classes)
-    if sample_weight is not None:
-        mask &= np.asarray(sample_weight) > 0
-    if not mask.any():
-        warnings.warn(
-            f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
-            "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
-            "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
-            UserWarning,
-            stacklevel=4,
-        )
-        return None
-    return _rows_of(estimator, X, y, sample_weight, mask, "y")
+    known = index[np.isin(y[index], teacher.classes)]
+    if len(known):
+        return OldData(X, y, weight, known, "y")
+    warnings.warn(
+        f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
+        "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
+        "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
+        UserWarning,
+        stacklevel=5,
+    )
+    return None
 
 
 def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None:
@@ -169,9 +198,13 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
     Where D1 has one class only, which no teacher can beat, it is enough to be right half of the time.
     ``columns`` are those of D1's inputs that the teacher takes, in its order.
     """
-    codes = encode_labels(old.y, teacher.classes, old.source, "the teacher")
-    accuracy = np.average(teacher.logits(old.X[:, columns]).argmax(axis=1) == codes, weights=old.weight)
-    shares = np.bincount(codes, weights=old.weight) / old.weight.sum()
+    codes = encode_labels(old.labels, teacher.classes, old.source, "the teacher")
+    weight, hit = old.weight[old.index], np.empty(len(codes), dtype=bool)
+    for rows in gen_batches(len(codes), BATCH_ROWS):
+        X = old.X[old.index[rows]][:, columns]
+        hit[rows] = teacher.logits(X).argmax(axis=1) == codes[rows]
+    accuracy = np.average(hit, weights=weight)
+    shares = np.bincount(codes, weights=weight) / weight.sum()
     constant = shares.max() if np.count_nonzero(shares) > 1 else 0.5
     if accuracy < constant:
         warnings.warn(
@@ -181,16 +214,8 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
             "StackingClassifier and others do before they call fit? Then name the teacher's outputs in y's "
             "labels by teacher_classes.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-
-
-def _rows_of(
-    estimator: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, mask: np.ndarray, source: str
-) -> OldData | None:
-    X1, y1 = X[mask], y[mask]
-    weight = None if sample_weight is None else np.asarray(sample_weight)[mask]
-    return OldData(X1, y1, check_weight(weight, X1, y1, estimator.class_weight), source)
 
 
 def _set_missing_seeds(teacher: Any, random_state: RandomState) -> None:

@@ -176,7 +176,7 @@ def robustness_curve(
     TypeError, ValueError
         As in :func:`robustness_score`.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; use one of {sorted(KINDS)}.")
     if isinstance(n_draws, bool) or not isinstance(n_draws, (int, np.integer)) or n_draws < 1:
         raise ValueError(f"n_draws={n_draws!r} must be an integer of at least 1.")
@@ -199,6 +199,8 @@ def robustness_curve(
     given = default_epsilons if epsilons is None else epsilons
     if not np.iterable(given):
         raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
+    if len(given) == 0:
+        raise ValueError("epsilons is empty; give at least one strength.")
     strengths = [check_column_values(e, X.shape[1], "epsilon") for e in given]
     draws = np.array([measure(blueprint, test, strength) for strength in strengths])
     by_feature = any(np.ndim(strength) for strength in strengths)

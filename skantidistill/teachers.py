@@ -9,15 +9,17 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skantidistill._checks import check_labels
 from skantidistill.blueprint import Blueprint
 
-__all__ = ["check_readable", "read_teacher", "reader"]
+__all__ = ["check_readable", "name_outputs", "read_teacher", "reader"]
 
 
 def read_teacher(estimator: Any, classes: Any = None) -> Blueprint:
@@ -55,10 +57,16 @@ def read_teacher(estimator: Any, classes: Any = None) -> Blueprint:
     >>> read_teacher(LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))).layer_sizes
     (4, 3)
     """
-    blueprint = reader(estimator)
+    return name_outputs(reader(estimator), classes)
+
+
+def name_outputs(blueprint: Blueprint, classes: Any) -> Blueprint:
+    """Return the blueprint with ``teacher_classes`` as its classes, or unchanged if they are None."""
     if classes is None:
         return blueprint
-    labels = np.asarray(classes)
+    labels = np.asarray(classes, dtype=object)
+    if labels.shape == blueprint.classes.shape:
+        labels = np.array(check_labels(labels, "teacher_classes").tolist())
     if labels.shape != blueprint.classes.shape or len(np.unique(labels)) != len(labels):
         raise ValueError(
             f"teacher_classes={classes!r} does not name the teacher's {len(blueprint.classes)} outputs; "
@@ -102,6 +110,7 @@ def _(estimator: FrozenEstimator) -> Blueprint:
 @reader.register
 def _(estimator: MLPClassifier) -> Blueprint:
     check_is_fitted(estimator)
+    _check_several_classes(estimator)
     n_outputs = estimator.coefs_[-1].shape[1]
     if estimator.out_activation_ == "logistic" and n_outputs > 1:
         raise ValueError(
@@ -120,7 +129,8 @@ def _(estimator: MLPClassifier) -> Blueprint:
 @reader.register
 def _(estimator: LogisticRegression) -> Blueprint:
     check_is_fitted(estimator)
-    weight, bias = estimator.coef_, np.broadcast_to(estimator.intercept_, len(estimator.coef_))
+    coef = estimator.coef_.toarray() if issparse(estimator.coef_) else estimator.coef_
+    weight, bias = coef, np.broadcast_to(estimator.intercept_, len(coef))
     # scikit-learn before 1.8 had one-vs-rest fits, whose probabilities are no softmax.
     scheme = getattr(estimator, "multi_class", "auto")
     if len(weight) > 1 and (scheme == "ovr" or estimator.solver == "liblinear"):
@@ -132,6 +142,14 @@ def _(estimator: LogisticRegression) -> Blueprint:
         # A multinomial fit of two classes has probabilities softmax(-z, z), twice the logistic's logit.
         weight, bias = _two_logits(weight, bias, half=1.0 if scheme == "multinomial" else 0.5)
     return Blueprint((weight,), (bias,), "identity", estimator.classes_, _feature_names(estimator))
+
+
+def _check_several_classes(estimator: Any) -> None:
+    if len(estimator.classes_) < 2:
+        raise ValueError(
+            f"teacher knows one class only, {estimator.classes_.tolist()[0]!r}; only teachers of at least 2 "
+            "classes can grow."
+        )
 
 
 def _two_logits(weight: np.ndarray, bias: np.ndarray, half: float = 0.5) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
 from skorch.helper import predefined_split
@@ -15,7 +16,7 @@ from torch import Tensor
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
 
-__all__ = ["Callback", "Schedule", "Trained", "train"]
+__all__ = ["Callback", "Schedule", "Trained", "check_callbacks", "train"]
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -151,6 +152,16 @@ def train(
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
     return Trained(arrays, history, net.optimizer_.state_dict(), ended)
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """Return clones of a user's callbacks: skorch callbacks, their classes, or pairs (name, callback)."""
+    for given in callbacks or []:
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise TypeError(f"callbacks has {given!r}, which is no skorch callback; see skorch.callbacks.")
+    return clone(list(callbacks or []), safe=False)
 
 
 class _Interrupted(BaseException):

@@ -1,26 +1,33 @@
 """Bad input gets one error, before training, that says what is wrong, what was got and what would work."""
 
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skantidistill import AntiDistilledMLPClassifier
+from skantidistill import AntiDistilledMLPClassifier, training
 from tests.problems import digits, fitted_teacher, old_rows, quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def refuse(student, error, *words, X=None, y=None, **fit_params):
-    """Check that ``fit`` raises an error with these words and leaves nothing behind."""
+def refuse(student, error, *words, X=None, y=None, during_training=False, **fit_params):
+    """Check that ``fit`` raises an error with these words, before any training, and leaves nothing behind."""
     X, y = digits()[0] if X is None else X, digits()[1] if y is None else y
     before = dict(vars(student))
-    with pytest.raises(error) as caught:
+    began = AssertionError("training began")
+    with (
+        mock.patch("skantidistill.fitting.train", side_effect=training.train if during_training else began),
+        mock.patch.object(MLPClassifier, "fit", side_effect=began),
+        pytest.raises(error) as caught,
+    ):
         student.fit(X, y, **fit_params)
     for word in words:
         assert re.search(re.escape(word), str(caught.value)), str(caught.value)
@@ -244,7 +251,7 @@ def test_divergence_names_the_term_that_went_first(stage):
     steps = {"phi": {"phi_learning_rate_init": 1e30}, "Iteration": {"learning_rate_init": 1e30}}[stage]
     student = quick(fitted_teacher(), **steps)
     words = ("Training diverged in " + stage, "became infinite or NaN", "lower the learning rate")
-    refuse(student, ValueError, *words, X=digits()[0].astype(np.float32))
+    refuse(student, ValueError, *words, X=digits()[0].astype(np.float32), during_training=True)
 
 
 def test_a_failed_fit_keeps_the_earlier_one():
@@ -275,3 +282,81 @@ def test_teacher_of_another_scale_is_noticed():
     X, y = digits()
     with pytest.warns(UserWarning, match="Is X scaled as it was for the teacher"):
         quick(fitted_teacher()).fit(1 - X, y)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        ({"hidden_layer_sizes": (3,)}, ValueError, "cannot hold the teacher's hidden layer 1 of 8 units"),
+        ({"hidden_layer_sizes": ()}, ValueError, "has fewer layers than the teacher's (8,)"),
+        ({"hidden_layer_sizes": (0,)}, ValueError, "must be positive integers"),
+        ({"activation": "tanh"}, ValueError, "activation='tanh' differs from the teacher's 'relu'"),
+        ({"teacher_classes": ["one", "two"]}, ValueError, "does not name the teacher's 3 outputs"),
+        ({"teacher_classes": ["one", 2, "four"]}, ValueError, "mixes labels of the types ['int', 'str']"),
+        ({"callbacks": ["x"]}, TypeError, "callbacks has 'x', which is no skorch callback"),
+    ],
+)
+def test_an_unfitted_teacher_is_not_fitted_in_vain(params, error, words):
+    refuse(quick(MLPClassifier((8,)), **params), error, words, teacher_rows=old_rows())
+
+
+def test_an_unfitted_teacher_needs_two_classes():
+    X, y = digits()
+    rows = y == "one"
+    refuse(quick(MLPClassifier((8,))), ValueError, "teacher_rows has one class only", teacher_rows=rows)
+    refuse(quick(MLPClassifier((8,))), ValueError, "teacher_data has one", teacher_data=(X[rows], y[rows]))
+
+
+def test_a_teacher_of_one_class_is_refused():
+    X, y = digits()
+    constant = MLPClassifier((4,), max_iter=1).fit(X[y == "one"], y[y == "one"])
+    refuse(quick(constant), ValueError, "teacher knows one class only, 'one'")
+
+
+def test_too_few_rows_to_set_aside():
+    X, y = digits()
+    student = quick(fitted_teacher(), early_stopping=True)
+    refuse(student, ValueError, "validation_fraction=0.1 of 40 rows can't be set aside", X=X[:40], y=y[:40])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "words"),
+    [
+        ({"one": -3.0}, "class_weight['one']=-3.0 must be a finite number >= 0"),
+        ({"one": np.nan}, "class_weight['one']=nan must be a finite number >= 0"),
+        ({1: 2.0}, "class_weight names [1], none of which is a label of y"),
+        (dict.fromkeys(["zero", "one", "two", "three", "four", "five"], 0), "is zero for every row"),
+    ],
+)
+def test_bad_class_weight(class_weight, words):
+    refuse(quick(fitted_teacher(), class_weight=class_weight), ValueError, words)
+
+
+def test_bad_labels_and_weights_in_teacher_data():
+    X, y = digits()
+    rows = np.flatnonzero(old_rows())
+    mixed = y[rows].astype(object)
+    mixed[0] = 3
+    student = quick(fitted_teacher())
+    refuse(student, ValueError, "teacher_data mixes labels of the types", teacher_data=(X[rows], mixed))
+    weight = np.full(len(rows), -1.0)
+    words = "teacher_data's sample_weight"
+    refuse(student, ValueError, words, teacher_data=(X[rows], y[rows], weight))
+    refuse(student, ValueError, words, teacher_data=(X[rows], y[rows], weight[1:]))
+    refuse(student, ValueError, "is empty", teacher_data=([], []))
+
+
+def test_first_partial_fit_refuses_labels_outside_classes_before_phi():
+    X, y = digits()
+    with (
+        mock.patch("skantidistill.fitting.train", side_effect=AssertionError("training began")),
+        pytest.raises(ValueError, match=re.escape("['five', 'three', 'zero'] that this student has no")),
+    ):
+        quick(fitted_teacher()).partial_fit(X, y, classes=["one", "two", "four"])
+
+
+def test_a_frozen_teacher_that_is_not_fitted():
+    frozen = FrozenEstimator(MLPClassifier((4,)))
+    words = "FrozenEstimator around a MLPClassifier that is not fitted"
+    refuse(quick(frozen), ValueError, words)
+    refuse(quick(frozen), ValueError, words, teacher_rows=old_rows())

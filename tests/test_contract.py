@@ -90,3 +90,14 @@ def test_class_weight_is_a_sample_weight():
     classes.set_params(class_weight=by_class).fit(X, y)
     weights.fit(X, y, np.array([by_class[label] for label in y]))
     np.testing.assert_allclose(classes.decision_function(X), weights.decision_function(X), rtol=1e-9)
+
+
+def test_balanced_classes_count_weights_not_rows():
+    X, y = digits()
+    kept = np.random.RandomState(0).rand(len(X)) < np.where(y == "one", 0.2, 0.8)
+    zeroed, removed, plain = (quick(fitted_teacher(), **DETERMINISTIC) for _ in range(3))
+    zeroed.set_params(class_weight="balanced").fit(X, y, kept.astype(float))
+    removed.set_params(class_weight="balanced").fit(X[kept], y[kept])
+    plain.fit(X[kept], y[kept])
+    np.testing.assert_allclose(zeroed.decision_function(X), removed.decision_function(X), rtol=1e-7)
+    assert not np.allclose(removed.decision_function(X), plain.decision_function(X), rtol=1e-3)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from skantidistill import fitting
@@ -135,7 +136,7 @@ def test_class_weight_counts_in_phi_too(runs):
     student.fit(X, y, teacher_data=(X[rows], y[rows], weight))
     np.testing.assert_array_equal(runs[-2][0].weight, np.where(y[rows] == "one", 2.5, 0.5))
     student.fit(X, y, np.full(len(X), 0.5), teacher_rows=rows)
-    np.testing.assert_array_equal(runs[-2][0].weight, np.where(y[rows] == "one", 2.5, 0.5))
+    np.testing.assert_array_equal(runs[-2][0].weight[rows], np.where(y[rows] == "one", 2.5, 0.5))
 
 
 def test_an_unfitted_teacher_is_fitted_with_the_weights():
@@ -253,3 +254,61 @@ def test_devices_other_than_the_cpu_are_checked_before_anything_else():
     else:
         with pytest.raises(ValueError, match=re.escape("device='cuda' can't be used here")):
             quick(fitted_teacher(), device="cuda").fit(*digits())
+
+
+@pytest.mark.parametrize("through", ["y", "teacher_rows"])
+def test_phi_does_not_see_the_rows_set_aside_for_validation(runs, monkeypatch, through):
+    X, y = digits()
+    split = []
+    monkeypatch.setattr(
+        fitting, "train_test_split", lambda *a, **k: split.append(train_test_split(*a, **k)) or split[0]
+    )
+    rows = old_rows() if through == "teacher_rows" else None
+    quick(fitted_teacher(), early_stopping=True, max_iter=1).fit(X, y, teacher_rows=rows)
+    kept, aside = split[0]
+    np.testing.assert_array_equal(np.sort(runs[0][0].index), np.sort(kept[old_rows()[kept]]))
+    assert old_rows()[aside].any()
+
+
+def test_old_rows_are_not_copied(runs):
+    X, y = digits()
+    X = np.ascontiguousarray(X)
+    quick(fitted_teacher()).fit(X, y)
+    quick(fitted_teacher()).fit(X, y, teacher_rows=old_rows())
+    assert all(np.shares_memory(rows.inputs, X) for rows, _, _ in runs)
+
+
+def test_zero_weight_old_rows_are_absent():
+    X, y = digits()
+    rows = old_rows()
+    weight = np.where(y == "four", 0.0, 1.0)
+    student = quick(MLPClassifier((4,), max_iter=200)).fit(X, y, weight, teacher_rows=rows)
+    assert set(student.teacher_.classes_) == {"one", "two"}
+    stranger = rows.copy()
+    stranger[np.flatnonzero(y == "zero")[0]] = True
+    weight = np.where(y == "zero", 0.0, 1.0)
+    zeroed = quick(fitted_teacher()).fit(X, y, weight, teacher_rows=stranger)
+    assert same_parameters(zeroed, quick(fitted_teacher()).fit(X, y, weight, teacher_rows=rows))
+    with pytest.warns(UserWarning, match="the teacher serves as a start only"):
+        quick(fitted_teacher(), class_weight={"one": 0, "two": 0, "four": 0}).fit(X, y)
+
+
+def test_a_scalar_weight_is_that_weight_everywhere():
+    X, y = digits()
+    scalar = quick(fitted_teacher()).fit(X, y, 2.0)
+    assert same_parameters(scalar, quick(fitted_teacher()).fit(X, y, np.full(len(X), 2.0)))
+
+
+def test_labels_held_by_objects_are_those_labels():
+    X, y = digits("integers")
+    rows = old_rows("integers")
+    plain = quick(fitted_teacher("integers")).fit(X, y, teacher_data=(X[rows], y[rows]))
+    held = quick(fitted_teacher("integers")).fit(X, y, teacher_data=(X[rows], y[rows].astype(object)))
+    assert same_parameters(plain, held)
+    assert held.classes_.dtype == y.dtype
+    assert held.score(X, y) == plain.score(X, y)
+
+
+def test_a_trace_that_is_not_used_is_not_checked():
+    X, y = digits()
+    quick(fitted_teacher(activation="tanh"), trace="exact", lambda_trace=0).fit(X, y)

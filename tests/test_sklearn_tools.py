@@ -76,8 +76,9 @@ def test_grid_search_keeps_the_teacher(routing, n_jobs):
 def test_delta_and_every_lambda_can_be_searched():
     X, y = digits()
     grid = [{name: [0.0, 0.5]} for name in ("delta", "lambda_ce", "lambda_teacher", "lambda_trace")]
-    search = GridSearchCV(quick(fitted_teacher()), grid, cv=2, error_score="raise").fit(X, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    search = GridSearchCV(quick(fitted_teacher()), grid, cv=2, error_score="raise", scoring="neg_log_loss")
+    scores = search.fit(X, y).cv_results_["mean_test_score"]
+    assert len(np.unique(scores)) == 8  # every value of every parameter matters
 
 
 def test_other_processes_compute_the_same_scores():
@@ -207,5 +208,5 @@ def test_a_teacher_in_a_grid_is_unfitted_and_the_error_names_the_remedy():
 def test_html_repr_shows_the_teacher_inside_the_student():
     html = quick(fitted_teacher())._repr_html_()
     assert "AntiDistilledMLPClassifier" in html
-    assert "teacher: MLPClassifier" in html or re.search(r"teacher.*MLPClassifier", html, re.DOTALL)
+    assert "teacher: MLPClassifier" in html
     assert "MLPClassifier(" in repr(quick(fitted_teacher()))

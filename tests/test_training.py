@@ -639,7 +639,10 @@ def test_divergence_of_the_last_step_is_seen_in_the_parameters():
 def test_a_diverging_fit_leaves_the_student_as_it_was():
     X, y = labelled_rows()
     fresh = student(lambda_noise=0)
-    with pytest.raises(ValueError, match=divergence("Iteration 1", "'trace'")):
+    with (
+        pytest.warns(UserWarning, match="X has a root mean square of inf"),
+        pytest.raises(ValueError, match=divergence("Iteration 1", "'trace'")),
+    ):
         fresh.fit(1e170 * X, y)
     assert not [name for name in vars(fresh) if name.endswith("_")]
 
