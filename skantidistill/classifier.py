@@ -27,16 +27,7 @@ from skantidistill._checks import (
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
-from skantidistill.fitting import (
-    check_settings,
-    check_unfitted_teacher,
-    grow,
-    minimise_phi,
-    seed_generators,
-    split_rows,
-    start_fresh,
-    train_student,
-)
+from skantidistill.fitting import grow, minimise_phi, seed_generators, start_fresh, train_student
 from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import (
@@ -49,6 +40,7 @@ from skantidistill.old_data import (
     warn_of_wrong_labels,
 )
 from skantidistill.prediction import PredictsByBlueprint
+from skantidistill.settings import check_settings, check_unfitted_teacher, split_rows
 from skantidistill.teachers import check_readable, reader
 
 __all__ = ["AntiDistilledMLPClassifier"]

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from skantidistill import fitting
+from skantidistill import fitting, settings
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -261,7 +261,7 @@ def test_phi_does_not_see_the_rows_set_aside_for_validation(runs, monkeypatch, t
     X, y = digits()
     split = []
     monkeypatch.setattr(
-        fitting, "train_test_split", lambda *a, **k: split.append(train_test_split(*a, **k)) or split[0]
+        settings, "train_test_split", lambda *a, **k: split.append(train_test_split(*a, **k)) or split[0]
     )
     rows = old_rows() if through == "teacher_rows" else None
     quick(fitted_teacher(), early_stopping=True, max_iter=1).fit(X, y, teacher_rows=rows)

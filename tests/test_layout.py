@@ -28,15 +28,16 @@ FLOORS = {
     "old_data": 3,
     "robustness": 3,
     "starts": 3,
-    "fitting": 4,
     "prediction": 4,
-    "classifier": 5,
-    "study.protocols": 6,
-    "study.report": 7,
-    "study.run": 7,
-    "study": 8,
-    "__main__": 9,
-    "": 10,  # the package itself: what a user imports
+    "settings": 4,
+    "fitting": 5,
+    "classifier": 6,
+    "study.protocols": 7,
+    "study.report": 8,
+    "study.run": 8,
+    "study": 9,
+    "__main__": 10,
+    "": 11,  # the package itself: what a user imports
 }
 SKORCH = {"teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}
