@@ -70,7 +70,7 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         choices=tuple(PROTOCOLS),
         default="digits",
         help="digits (scikit-learn's; about a minute) or fashion-mnist (the paper's protocol; about "
-        "20 minutes); default: digits",
+        "a quarter of an hour); default: digits",
     )
     parser.add_argument(
         "--seeds",
