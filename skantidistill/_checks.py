@@ -42,7 +42,6 @@ __all__ = [
     "fit_context",
     "is_fitted",
     "restored_on_error",
-    "union_of_labels",
     "weigh_classes",
 ]
 
@@ -243,11 +242,6 @@ def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
             f"{class_!r}). If its outputs stand for labels of {name}, name them in "
             "their order by teacher_classes."
         )
-
-
-def union_of_labels(*labels: np.ndarray) -> np.ndarray:
-    """Return the sorted union of arrays of labels."""
-    return np.unique(np.concatenate([np.unique(part) for part in labels]))
 
 
 def _kind(labels: np.ndarray) -> str:

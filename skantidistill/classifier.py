@@ -40,7 +40,12 @@ from skantidistill.old_data import (
     warn_of_wrong_labels,
 )
 from skantidistill.prediction import PredictsByBlueprint
-from skantidistill.settings import check_settings, check_unfitted_teacher, split_rows
+from skantidistill.settings import (
+    check_settings,
+    check_unfitted_teacher,
+    hidden_layer_sizes,
+    split_rows,
+)
 from skantidistill.teachers import check_readable, reader
 
 __all__ = ["AntiDistilledMLPClassifier"]
@@ -456,7 +461,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         """Check that a warm start has the labels and the sizes of the first fit."""
         hidden = self.blueprint_.hidden_layer_sizes
         sizes = self.hidden_layer_sizes
-        wanted = hidden if isinstance(sizes, str) else tuple(np.atleast_1d(sizes).tolist())
+        wanted = hidden if isinstance(sizes, str) else hidden_layer_sizes(self, None)
         if not np.array_equal(labels, self.classes_) or wanted != hidden:
             raise ValueError(
                 f"warm_start=True goes on with the labels {self.classes_.tolist()} and "

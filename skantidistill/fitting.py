@@ -12,18 +12,13 @@ import torch
 from numpy.random import RandomState
 from sklearn.exceptions import ConvergenceWarning
 
-from skantidistill._checks import (
-    check_bounds,
-    check_column_values,
-    encode_labels,
-)
+from skantidistill._checks import check_bounds, check_column_values, encode_labels
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
-from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
 from skantidistill.rows import Rows
-from skantidistill.settings import hidden_layer_sizes, match
+from skantidistill.settings import choose_trace, hidden_layer_sizes, match
 from skantidistill.starts import STARTS, glorot_uniform
 from skantidistill.training import Schedule, Trained, check_callbacks, train
 
@@ -182,17 +177,6 @@ def _record(student: Any, trained: Trained, validated: bool) -> None:
 
 
 def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
-    piecewise_linear = ACTIVATIONS[blueprint.activation].piecewise_linear
-    trace = student.trace
-    if not terms["lambda_trace"]:
-        trace = "exact"  # not computed
-    elif trace == "auto":
-        trace = "sampled" if piecewise_linear else "hutchinson"
-    elif trace != "hutchinson" and not piecewise_linear:
-        raise ValueError(
-            f"trace={trace!r} is exact for piecewise linear activations only, got "
-            f"{blueprint.activation!r}; use trace='hutchinson' or 'auto'."
-        )
     n_features = blueprint.layer_sizes[0]
     bounds = check_bounds(student.bounds, n_features)
     if bounds is not None:
@@ -202,7 +186,8 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
         delta=_tensor(student, check_column_values(student.delta, n_features, "delta"), dtype),
         neighborhood=student.neighborhood,
         parameter_noise_std=student.parameter_noise_std,
-        trace=trace,
+        # Where the trace has no weight it is not computed, and any way to compute it will do.
+        trace=choose_trace(student, blueprint.activation) if terms["lambda_trace"] else "exact",
         bounds=bounds,
         **terms,
     )

@@ -20,7 +20,6 @@ from skantidistill._checks import (
     check_same_kind,
     encode_labels,
     is_fitted,
-    union_of_labels,
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
@@ -172,7 +171,7 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
 
 def all_labels(y: np.ndarray, old: OldData | None) -> np.ndarray:
     """Return the sorted labels of y and of ``teacher_data``; those of ``teacher_rows`` are in y."""
-    return np.unique(y) if old is None or old.source == "teacher_rows" else union_of_labels(y, old.labels)
+    return np.unique(y) if old is None or old.source == "teacher_rows" else np.union1d(y, old.labels)
 
 
 def known_rows(

@@ -15,12 +15,20 @@ from sklearn.model_selection import train_test_split
 from skantidistill._checks import check_bounds, check_column_values, check_inside, check_same_kind
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
+from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import OldData, all_labels
 from skantidistill.starts import STARTS
 from skantidistill.teachers import name_outputs
 from skantidistill.training import check_callbacks
 
-__all__ = ["check_settings", "check_unfitted_teacher", "hidden_layer_sizes", "match", "split_rows"]
+__all__ = [
+    "check_settings",
+    "check_unfitted_teacher",
+    "choose_trace",
+    "hidden_layer_sizes",
+    "match",
+    "split_rows",
+]
 
 #: Root mean square of X that is taken for unscaled. Standardised data multiplied by 20 to 50 lose accuracy to
 #: the default terms (wine, breast cancer); pixels from 0 to 255 have about 100.
@@ -113,6 +121,21 @@ def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features
     sketch = name_outputs(sketch, student.teacher_classes)
     check_same_kind(y, sketch.classes, "y")
     match(student, sketch, n_features, all_labels(y, old))
+    if student.lambda_trace and (student.phi_max_iter or student.regularize == "fit"):
+        choose_trace(student, activation)
+
+
+def choose_trace(student: Any, activation: str) -> str:
+    """Return how the trace is computed for an activation, or raise if it can't be in the way asked for."""
+    piecewise_linear = ACTIVATIONS[activation].piecewise_linear
+    if student.trace == "auto":
+        return "sampled" if piecewise_linear else "hutchinson"
+    if student.trace != "hutchinson" and not piecewise_linear:
+        raise ValueError(
+            f"trace={student.trace!r} is exact for piecewise linear activations only, got {activation!r}; "
+            "use trace='hutchinson' or 'auto'."
+        )
+    return student.trace
 
 
 def hidden_layer_sizes(student: Any, teacher: Blueprint | None) -> tuple[int, ...]:

@@ -243,7 +243,10 @@ def test_bad_parameters_name_what_would_work(params, words):
 
 def test_traces_of_piecewise_linear_networks_are_refused_for_tanh():
     teacher = fitted_teacher(activation="tanh")
-    refuse(quick(teacher, trace="exact"), ValueError, "trace='exact'", "'tanh'", "hutchinson")
+    words = ("trace='exact'", "'tanh'", "hutchinson")
+    refuse(quick(teacher, trace="exact"), ValueError, *words)
+    unfitted = MLPClassifier((8,), activation="tanh")
+    refuse(quick(unfitted, trace="exact"), ValueError, *words, teacher_rows=old_rows())
 
 
 @pytest.mark.parametrize("stage", ["phi", "Iteration"])
