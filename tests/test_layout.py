@@ -21,6 +21,7 @@ FLOORS = {
     "keeping": 1,
     "perturbations": 1,
     "rows": 1,
+    "scaling": 1,
     "growth": 2,
     "teachers": 2,
     "training": 2,
