@@ -1,5 +1,6 @@
 """Grow a fitted classifier into a larger, more robust one, by anti-distillation."""
 
+import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.robustness import robustness_curve, robustness_score
 

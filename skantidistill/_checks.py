@@ -5,12 +5,16 @@ The only module that imports private names of scikit-learn.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import singledispatch
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import (
@@ -24,6 +28,7 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "FLOATS",
+    "BaseSearchCV",
     "Interval",
     "Options",
     "StrOptions",
@@ -62,13 +67,24 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
         raise
 
 
+@singledispatch
 def is_fitted(estimator: Any) -> bool:
-    """Say whether an object is an estimator that scikit-learn takes for fitted."""
+    """Say whether an object is a fitted estimator; ``is_fitted.register`` adds a kind with its own rule."""
     try:
         check_is_fitted(estimator)
     except (NotFittedError, TypeError):
         return False
     return True
+
+
+@is_fitted.register
+def _(estimator: FrozenEstimator) -> bool:
+    return is_fitted(estimator.estimator)
+
+
+@is_fitted.register
+def _(estimator: Pipeline) -> bool:
+    return bool(estimator.steps) and is_fitted(estimator.steps[-1][1])
 
 
 def check_column_values(value: Any, n_features: int, name: str) -> float | np.ndarray:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils.validation import column_or_1d
 
 from skantidistill import perturbations
 from skantidistill._checks import (
+    FLOATS,
     check_bounds,
     check_column_values,
     check_inputs,
@@ -82,11 +83,11 @@ def robustness_score(
     ----------
     estimator : fitted estimator
         Any that :func:`~skantidistill.teachers.read_teacher` reads, for example a plain
-        scikit-learn ``MLPClassifier``.
+        scikit-learn ``MLPClassifier``, a ``Pipeline`` or a ``torch.nn.Sequential``.
     X : array-like of shape (n_samples, n_features)
-        Test inputs.
+        Test inputs, as the estimator itself takes them: raw ones for a ``Pipeline``.
     y : array-like of shape (n_samples,)
-        Their true labels.
+        Their true labels; 0, 1, 2, ... for a torch module or a skorch net.
     kind : {"fgsm", "parameter_noise"}, default="fgsm"
         ``"fgsm"``: every input takes the fast gradient sign step of the cross-entropy of its true
         label [1]_. ``"parameter_noise"``: ``epsilon * N(0, 1)`` is added to every weight and bias;
@@ -182,7 +183,7 @@ def robustness_curve(
         raise ValueError(f"n_draws={n_draws!r} must be an integer of at least 1.")
     measure, default_epsilons = KINDS[kind]
     blueprint = read_teacher(estimator)
-    X = check_inputs(estimator, X)
+    X = _check_columns(estimator, X, blueprint.layer_sizes[0])
     labels = column_or_1d(y, warn=True)
     if len(labels) != len(X):
         raise ValueError(f"X has {len(X)} rows but y has {len(labels)} labels; give one label a row.")
@@ -207,6 +208,19 @@ def robustness_curve(
     shape = (len(strengths), X.shape[1]) if by_feature else (len(strengths),)
     table = np.array([np.broadcast_to(strength, shape[1:]) for strength in strengths])
     return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
+
+
+def _check_columns(estimator: Any, X: Any, n_features: int) -> np.ndarray:
+    """Return X as floats of the estimator's columns; torch modules and skorch nets don't name theirs."""
+    if hasattr(estimator, "n_features_in_"):
+        return check_inputs(estimator, X)
+    X = check_array(X, dtype=FLOATS, input_name="X")
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {n_features} features "
+            "as input."
+        )
+    return X
 
 
 def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) -> list[float]:

@@ -5,12 +5,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from skantidistill import AntiDistilledMLPClassifier, training
 from tests.problems import digits, fitted_teacher, old_rows, quick
@@ -42,8 +44,9 @@ def test_unreadable_teacher_names_its_type_and_those_that_can_be_read():
     refuse(quick(RandomForestClassifier(2)), TypeError, *words)
     refuse(quick("a teacher"), TypeError, "str can't be read")
     refuse(quick(MLPClassifier), TypeError, "The class MLPClassifier can't be read", "Give an instance")
-    pipeline = make_pipeline(StandardScaler(), MLPClassifier())
-    refuse(quick(pipeline), TypeError, "Pipeline can't be read", "Give its last step")
+    unreadable = make_pipeline(PCA(2), MLPClassifier())
+    refuse(quick(unreadable), TypeError, "The step 'pca' is a PCA", "Give the pipeline's last step")
+    refuse(quick(make_pipeline(StandardScaler(), SVC())), TypeError, "SVC can't be read", *words[1:])
 
 
 def test_unfitted_teacher_without_old_data():
