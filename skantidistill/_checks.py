@@ -10,16 +10,19 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import (
     _check_feature_names,
     _check_sample_weight,
+    _get_feature_names,
     check_array,
     check_is_fitted,
     column_or_1d,
@@ -27,6 +30,7 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "BLOCK",
     "FLOATS",
     "BaseSearchCV",
     "Interval",
@@ -53,6 +57,7 @@ __all__ = [
 fit_context = _fit_context
 check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
+BLOCK = 2**20  # numbers that are looked at at a time
 
 
 @contextmanager
@@ -125,28 +130,32 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[Any, Any] | None:
     return low, high
 
 
-def check_inside(X: np.ndarray, bounds: tuple[Any, Any] | None, name: str = "X") -> None:
-    """Raise if a value lies outside the bounds."""
+def check_inside(X: Any, bounds: tuple[Any, Any] | None, name: str = "X") -> None:
+    """Raise if a value lies outside the bounds; what a sparse matrix does not store is 0."""
     if bounds is None:
         return
     # A bound that X's own precision rounds outwards is still kept.
     low, high = (b.astype(X.dtype) for b in bounds)
-    outside = (low > X) | (high < X)
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
-        raise ValueError(
-            f"{name} has a value outside bounds: {X[row, column].item()!r} in row {row}, feature {column}; "
-            "widen bounds or clip the input."
-        )
+    for rows in gen_batches(X.shape[0], max(1, BLOCK // X.shape[1])):
+        block = X[rows].toarray() if issparse(X) else X[rows]
+        outside = (low > block) | (high < block)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise ValueError(
+                f"{name} has a value outside bounds: {block[row, column].item()!r} in row "
+                f"{rows.start + row}, feature {column}; widen bounds or clip the input."
+            )
 
 
-def check_inputs(estimator: Any, X: Any) -> np.ndarray:
+def check_inputs(estimator: Any, X: Any) -> Any:
     """Return X as an estimator that is fitted already accepts it: floats, the same columns."""
-    return validate_data(estimator, X, reset=False, dtype=FLOATS)
+    return validate_data(estimator, X, reset=False, dtype=FLOATS, accept_sparse="csr")
 
 
-def check_rows(estimator: Any, data: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``teacher_data`` as inputs, labels and weights of the columns that ``fit`` saw in X."""
+def check_rows(
+    estimator: Any, data: Any, dtype: Any, sparse: bool
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return ``teacher_data`` as inputs, labels, weights and, if matched by name, its columns within X."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise TypeError(
             f"teacher_data must be a tuple (X1, y1) or (X1, y1, sample_weight1), got {type(data).__name__}"
@@ -154,19 +163,37 @@ def check_rows(estimator: Any, data: Any, dtype: Any) -> tuple[np.ndarray, np.nd
         )
     if np.shape(data[0])[:1] == (0,):
         raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
-    X = check_array(data[0], dtype=dtype, input_name="teacher_data")
-    if X.shape[1] != estimator.n_features_in_:
-        raise ValueError(
-            f"teacher_data has {X.shape[1]} features, but X has {estimator.n_features_in_}; give both "
-            "the same columns."
-        )
-    _check_feature_names(estimator, data[0], reset=False)
+    accept = ["csr"] if sparse else False
+    X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
+    columns = _match_columns(estimator, data[0], X.shape[1])
     y = check_labels(data[1], "teacher_data")
-    if len(y) != len(X):
+    if len(y) != X.shape[0]:
         raise ValueError(
-            f"teacher_data has {len(X)} rows in X but {len(y)} labels in y; give one label a row."
+            f"teacher_data has {X.shape[0]} rows in X but {len(y)} labels in y; give one label a row."
         )
-    return X, y, check_weight(data[2] if len(data) == 3 else None, X, "teacher_data's sample_weight")
+    weight = check_weight(data[2] if len(data) == 3 else None, X, "teacher_data's sample_weight")
+    return (csr_matrix(X) if sparse else X), y, weight, columns
+
+
+def _match_columns(estimator: Any, X1: Any, n_columns: int) -> np.ndarray | None:
+    """Return X's column of every column of ``teacher_data`` if both have names, else None."""
+    if n_columns > estimator.n_features_in_:
+        raise ValueError(
+            f"teacher_data has {n_columns} features, but X has {estimator.n_features_in_}; give columns that "
+            "X has too."
+        )
+    names, names1 = getattr(estimator, "feature_names_in_", None), _get_feature_names(X1)
+    if names is None or names1 is None:
+        if n_columns == estimator.n_features_in_:
+            _check_feature_names(estimator, X1, reset=False)  # which warns if one side has names
+        return None
+    position = {name: column for column, name in enumerate(names)}
+    unknown = [name for name in names1 if name not in position]
+    if unknown:
+        raise ValueError(
+            f"teacher_data has a column named {unknown[0]!r}, which X has not; X's columns are {list(names)}."
+        )
+    return np.array([position[name] for name in names1])
 
 
 def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight") -> np.ndarray:

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import expit
+from sklearn.utils import gen_batches
 
 __all__ = ["Blueprint"]
+
+BATCH_ROWS = 8192
 
 _HIDDEN = {
     "identity": lambda z: z,
@@ -92,13 +96,18 @@ class Blueprint:
         """The flat tuple ``(W_1, b_1, ..., W_L, b_L)``."""
         return tuple(p for layer in zip(self.weights, self.biases, strict=True) for p in layer)
 
+    @property
+    def dtype(self) -> Any:
+        """Precision of the parameters."""
+        return self.weights[0].dtype
+
     def with_parameters(self, parameters: tuple[np.ndarray, ...]) -> "Blueprint":
         """Return the same network with other values in the flat tuple of parameters."""
         return replace(self, weights=tuple(parameters[::2]), biases=tuple(parameters[1::2]))
 
     def astype(self, dtype: Any) -> "Blueprint":
-        """Return the same network with parameters of this dtype."""
-        return self.with_parameters(tuple(p.astype(dtype) for p in self.parameters))
+        """Return the same network with parameters of this dtype, copied if they are of another."""
+        return self.with_parameters(tuple(p.astype(dtype, copy=False) for p in self.parameters))
 
     def select_classes(self, outputs: np.ndarray) -> "Blueprint":
         """Return the network that has only these outputs, given by index, in this order."""
@@ -109,24 +118,41 @@ class Blueprint:
             classes=self.classes[outputs],
         )
 
-    def scaled(self, X: np.ndarray) -> np.ndarray:
+    def scaled(self, X: Any) -> Any:
         """Return what the first layer sees of X."""
         if self.input_scale is None or self.input_shift is None:
             return X
         return X * self.input_scale.astype(X.dtype) + self.input_shift.astype(X.dtype)
 
-    def logits(self, X: np.ndarray) -> np.ndarray:
+    def folded(self) -> "Blueprint":
+        """Return the same function with the input scaling as part of the first layer."""
+        if self.input_scale is None or self.input_shift is None:
+            return self
+        weight = self.weights[0] * self.input_scale
+        bias = self.biases[0] + self.weights[0] @ self.input_shift
+        params = tuple(p.astype(self.dtype) for p in (weight, bias))
+        return replace(
+            self.with_parameters((*params, *self.parameters[2:])), input_scale=None, input_shift=None
+        )
+
+    def logits(self, X: Any) -> np.ndarray:
         """Return the outputs before the softmax.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
-            Raw inputs; the scaling is applied here.
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            Raw inputs; the scaling is applied here. They are read in blocks of rows, so that a memory map may
+            be larger than memory; a sparse matrix is never made dense.
 
         Returns
         -------
         logits : ndarray of shape (n_samples, n_classes)
         """
+        network = self.folded() if issparse(X) else self
+        blocks = [network._block_logits(X[rows]) for rows in gen_batches(X.shape[0], BATCH_ROWS)]
+        return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+
+    def _block_logits(self, X: Any) -> np.ndarray:
         a = self.scaled(X)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             z = a @ weight.T

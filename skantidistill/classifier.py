@@ -1,6 +1,7 @@
 """The estimator: grow a fitted classifier into a larger multi-layer perceptron."""
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -33,6 +34,8 @@ from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import (
     OldData,
     all_labels,
+    column_means,
+    complete_columns,
     find_old_data,
     find_teacher,
     join_classes,
@@ -45,8 +48,9 @@ from skantidistill.settings import (
     check_unfitted_teacher,
     hidden_layer_sizes,
     split_rows,
+    warn_of_scale,
 )
-from skantidistill.teachers import check_readable, reader
+from skantidistill.teachers import check_readable, reader, scalers
 
 __all__ = ["AntiDistilledMLPClassifier"]
 
@@ -219,7 +223,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         "teacher": "no_validation",
         "teacher_classes": "no_validation",
         "hidden_layer_sizes": ["array-like", _POSITIVE_COUNT, StrOptions({"auto"})],
-        "start": [str],
+        "start": [str, callable],
         "lambda_ce": [_NOT_NEGATIVE],
         "lambda_teacher": [_NOT_NEGATIVE],
         "lambda_noise": [_NOT_NEGATIVE],
@@ -415,7 +419,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         if resume:
             self._check_same_problem(all_labels(y, old))
         else:
-            self._begin(X, y, y, weight, index, old, random_state)
+            self._begin(OldData(X, y, weight, index, "y"), y, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
         train_student(self, X, codes, weight, index, valid_index)
         return self
@@ -441,7 +445,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         random_state = check_random_state(self.random_state)
         if first:
             check_settings(self, X, None)
-            self._begin(X, y, self.classes_, weight, index, None, random_state)
+            self._begin(OldData(X, y, weight, index, "y"), self.classes_, None, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
         train_student(self, X, codes, weight, index, None, one_epoch=True)
         return self
@@ -449,7 +453,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, dtype=FLOATS, reset=reset)
+        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
         check_classification_targets(y)
         check_class_weight(self.class_weight, y)
         weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
@@ -470,36 +474,37 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             )
 
     def _begin(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        labels: np.ndarray,
-        weight: np.ndarray,
-        index: np.ndarray,
-        old: OldData | None,
-        random_state: RandomState,
+        self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState
     ) -> None:
         """Read and grow the teacher, and run phi; ``labels`` are those that the student is to know."""
         self.history_: list[dict[str, Any]] = []
         self._optimizer_state: dict[str, Any] | None = None
         seed_generators(self, random_state)
         self.phi_history_: list[dict[str, Any]] = []
-        dtype = X.dtype if self.device == "cpu" else np.dtype(np.float32)
+        n_features = data.X.shape[1]
+        dtype = data.X.dtype if self.device == "cpu" else np.dtype(np.float32)
         self.teacher_, self.growth_ = None, None
         if self.teacher is None:
             if old is not None:
                 warnings.warn(f"{old.source} is ignored, because teacher=None.", UserWarning, stacklevel=5)
             self.classes_ = check_enough_classes(np.unique(labels))
-            blueprint = start_fresh(self, X.shape[1], self.classes_, random_state)
+            blueprint = start_fresh(self, n_features, self.classes_, random_state, dtype)
+            warn_of_scale(self, blueprint, data.X)
         else:
             check_readable(self.teacher)
             if old is not None and not is_fitted(self.teacher):
-                check_unfitted_teacher(self, old, labels, X.shape[1])
+                check_unfitted_teacher(self, old, labels, n_features)
             self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
+            if old is not None and not is_fitted(self.teacher):
+                teacher = replace(teacher, feature_names=old.names)  # it was fitted on bare arrays
             self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
-            self.growth_, blueprint = grow(self, teacher, X.shape[1], self.classes_, random_state)
-            old = old or known_rows(X, y, weight, index, teacher)
+            self.growth_, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
+            warn_of_scale(self, blueprint, data.X)
+            old = old or known_rows(data.X, data.y, data.weight, data.index, teacher)
             if old is not None:
+                if old.X.shape[1] < n_features or old.columns is not None:
+                    fill = column_means(data.X, data.weight, data.index)
+                    old = complete_columns(old, self.growth_.features, fill)
                 warn_of_wrong_labels(teacher, self.growth_.columns[0], old)
                 blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
@@ -509,3 +514,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 def _(estimator: AntiDistilledMLPClassifier) -> Blueprint:
     check_is_fitted(estimator)
     return estimator.blueprint_
+
+
+@scalers.register
+def _(estimator: AntiDistilledMLPClassifier) -> list[Any]:
+    return scalers(estimator.teacher_)

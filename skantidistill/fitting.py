@@ -5,6 +5,7 @@ Every function takes the estimator, reads its parameters and sets its fitted att
 
 import copy
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,27 +19,75 @@ from skantidistill.growth import Growth
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
 from skantidistill.rows import Rows
+from skantidistill.scaling import scale_like
 from skantidistill.settings import choose_trace, hidden_layer_sizes, match
 from skantidistill.starts import STARTS, glorot_uniform
+from skantidistill.teachers import scalers
 from skantidistill.training import Schedule, Trained, check_callbacks, train
 
 __all__ = ["grow", "minimise_phi", "seed_generators", "start_fresh", "train_student"]
 
 
-def start_fresh(student: Any, n_features: int, classes: np.ndarray, random_state: RandomState) -> Blueprint:
+def start_fresh(
+    student: Any, n_features: int, classes: np.ndarray, random_state: RandomState, dtype: Any
+) -> Blueprint:
     """Return a network without a teacher."""
-    activation = student.activation or "relu"
     sizes = (n_features, *hidden_layer_sizes(student, None), len(classes))
-    return _blueprint(student, glorot_uniform(sizes, random_state), activation, classes)
+    params = glorot_uniform(sizes, random_state, dtype)
+    names = getattr(student, "feature_names_in_", None)
+    return Blueprint(tuple(params[::2]), tuple(params[1::2]), student.activation or "relu", classes, names)
 
 
 def grow(
-    student: Any, teacher: Blueprint, n_features: int, classes: np.ndarray, random_state: RandomState
+    student: Any,
+    teacher: Blueprint,
+    data: OldData,
+    classes: np.ndarray,
+    random_state: RandomState,
+    dtype: Any,
 ) -> tuple[Growth, Blueprint]:
-    """Return the correspondence to the teacher, and the network that phi starts from."""
-    growth = match(student, teacher, n_features, classes)
-    params = STARTS[student.start](growth, random_state)
-    return growth, _blueprint(student, params, student.activation or teacher.activation, classes)
+    """Return the correspondence to the teacher, and the network that phi starts from.
+
+    ``data`` are the rows of (X, y) that count; on them the scalers of new columns are fitted.
+    """
+    names = getattr(student, "feature_names_in_", None)
+    # A copy: a teacher that its owner trains on does not change what this student remembers of it.
+    teacher = teacher.with_parameters(tuple(np.array(p, dtype=dtype) for p in teacher.parameters))
+    growth = match(student, teacher, data.X.shape[1], classes, names)
+    start = STARTS[student.start] if isinstance(student.start, str) else student.start
+    params = start(growth, random_state)
+    _check_start(student.start, params, growth)
+    scale, shift = _input_scaling(student, growth, data)
+    activation = growth.teacher.activation
+    return growth, Blueprint(
+        tuple(params[::2]), tuple(params[1::2]), activation, classes, names, scale, shift
+    )
+
+
+def _input_scaling(
+    student: Any, growth: Growth, data: OldData
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the teacher's input scaling, with new columns scaled by scalers of the same kinds."""
+    teacher, new = growth.teacher, growth.new_features
+    if teacher.input_scale is None or teacher.input_shift is None:
+        return None, None
+    scale, shift = np.ones(growth.layer_sizes[0]), np.zeros(growth.layer_sizes[0])
+    scale[growth.features], shift[growth.features] = teacher.input_scale, teacher.input_shift
+    if len(new):
+        columns = data.X[data.index][:, new]
+        scale[new], shift[new] = scale_like(scalers(student.teacher_), columns, data.weight[data.index])
+    return scale, shift
+
+
+def _check_start(start: Any, params: Any, growth: Growth) -> None:
+    """Raise unless a start, which may be a user's function, has returned parameters of the right shapes."""
+    shapes = [shape for n_in, n_out in pairwise(growth.layer_sizes) for shape in ((n_out, n_in), (n_out,))]
+    got = [np.shape(p) for p in params]
+    if got != shapes:
+        raise ValueError(
+            f"start={start!r} returned parameters of shapes {got}; this student's (W_1, b_1, ...) have the "
+            f"shapes {shapes}."
+        )
 
 
 def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:
@@ -46,9 +95,16 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
     weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
     if student.phi_max_iter == 0 or not any(weights):
         return start
+    if student.lambda_teacher and student.start in ("net2net", "net2net_equal"):
+        warnings.warn(
+            f"start={student.start!r} divides the teacher's weights among replicas, so that "
+            f"lambda_teacher={student.lambda_teacher} pulls the student out of the teacher's function; use "
+            "lambda_teacher=0.",
+            UserWarning,
+            stacklevel=5,
+        )
     codes = np.zeros(len(old.y), dtype=np.int64)
     codes[old.index] = encode_labels(old.labels, growth.teacher.classes, old.source, "the teacher")
-    tensors = tuple(_tensor(student, p, dtype) for p in growth.teacher.parameters)
     objective = _objective(
         student,
         start,
@@ -58,10 +114,10 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
         lambda_noise=student.lambda_noise,
         lambda_trace=student.lambda_trace,
         outputs=torch.from_numpy(growth.outputs).to(student.device),
-        growth=growth,
-        teacher=tensors,
+        growth=growth if growth.layers else None,
+        teacher=tuple(_tensor(student, p, dtype) for p in growth.shared),
     )
-    rows = Rows(old.X, codes, old.weight, old.index, dtype=dtype, device=student.device)
+    rows = _rows(student, start, old.X, codes, old.weight, old.index)
     schedule = Schedule(
         max_iter=student.phi_max_iter,
         batch_size=_batch_size(student, len(rows)),
@@ -90,16 +146,15 @@ def train_student(
 
     ``index`` and ``valid_index`` are the rows to train on and those that stopping watches.
     """
-    dtype = student.blueprint_.weights[0].dtype
-    rows = Rows(X, codes, weight, index, dtype=dtype, device=student.device)
+    rows = _rows(student, student.blueprint_, X, codes, weight, index)
     valid_rows = None
     if valid_index is not None:
-        valid_rows = Rows(X, codes, weight, valid_index, dtype=dtype, device=student.device)
+        valid_rows = _rows(student, student.blueprint_, X, codes, weight, valid_index)
     kept = student.regularize == "fit"
     objective = _objective(
         student,
         student.blueprint_,
-        dtype,
+        rows.dtype,
         lambda_noise=student.lambda_noise if kept else 0.0,
         lambda_trace=student.lambda_trace if kept else 0.0,
         alpha=student.alpha,
@@ -152,7 +207,7 @@ def _run(
     for generator, state in zip(generators, student._generator_states, strict=True):
         generator.set_state(state)
     trained = train(
-        tuple(p.astype(rows.dtype) for p in blueprint.parameters),
+        blueprint.parameters,
         blueprint.activation,
         rows,
         objective,
@@ -178,12 +233,18 @@ def _record(student: Any, trained: Trained, validated: bool) -> None:
 
 def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
     n_features = blueprint.layer_sizes[0]
-    bounds = check_bounds(student.bounds, n_features)
+    delta = check_column_values(student.delta, n_features, "delta")
+    bounds: Any = check_bounds(student.bounds, n_features)
+    if blueprint.input_scale is not None:  # both are in raw units, the network sees scaled inputs
+        delta = delta * np.abs(blueprint.input_scale)
+        if bounds is not None:
+            ends = [b * blueprint.input_scale + blueprint.input_shift for b in bounds]
+            bounds = np.minimum(*ends), np.maximum(*ends)
     if bounds is not None:
         bounds = _tensor(student, bounds[0], dtype), _tensor(student, bounds[1], dtype)
     return Objective(
         blueprint.activation,
-        delta=_tensor(student, check_column_values(student.delta, n_features, "delta"), dtype),
+        delta=_tensor(student, delta, dtype),
         neighborhood=student.neighborhood,
         parameter_noise_std=student.parameter_noise_std,
         # Where the trace has no weight it is not computed, and any way to compute it will do.
@@ -193,11 +254,12 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
     )
 
 
-def _blueprint(
-    student: Any, params: tuple[np.ndarray, ...], activation: str, classes: np.ndarray
-) -> Blueprint:
-    names = getattr(student, "feature_names_in_", None)
-    return Blueprint(tuple(params[::2]), tuple(params[1::2]), activation, classes, names)
+def _rows(
+    student: Any, blueprint: Blueprint, X: Any, codes: np.ndarray, weight: np.ndarray, index: np.ndarray
+) -> Rows:
+    """Return rows as the network sees them, in its own precision and on its device."""
+    scaled = None if blueprint.input_scale is None else blueprint.scaled
+    return Rows(X, codes, weight, index, dtype=blueprint.dtype, device=student.device, scaled=scaled)
 
 
 def _batch_size(student: Any, n_rows: int) -> int:

@@ -17,8 +17,10 @@ __all__ = [
     "Activation",
     "Batch",
     "Parameters",
+    "SparseBatch",
     "forward",
     "margin_gradient",
+    "select_inputs",
     "select_outputs",
     "weighted_mean",
 ]
@@ -32,6 +34,29 @@ class Batch(NamedTuple):
     X: Tensor
     y: Tensor
     weight: Tensor
+
+    @property
+    def columns(self) -> Tensor | None:
+        """The input columns that X has, of a sparse batch; None: all."""
+        return None
+
+    @property
+    def stored(self) -> Tensor | None:
+        """Where a sparse batch is not 0, of the shape of X; None: it is dense."""
+        return None
+
+
+class SparseBatch(Batch):
+    """Rows that were sparse: X has only the ``columns`` in which one of them is not 0."""
+
+    columns: Tensor | None = None
+    stored: Tensor | None = None
+
+    def __new__(cls, dense: Batch, columns: Tensor | None, stored: Tensor) -> "SparseBatch":
+        """Add to the dense rows of the columns that matter which they are, and where they are not 0."""
+        batch = super().__new__(cls, *dense)
+        batch.columns, batch.stored = columns, stored
+        return batch
 
 
 class Activation(NamedTuple):
@@ -85,6 +110,13 @@ def select_outputs(params: Parameters, outputs: Tensor | None) -> Parameters:
     if outputs is None:
         return params
     return (*params[:-2], params[-2][outputs], params[-1][outputs])
+
+
+def select_inputs(params: Parameters, columns: Tensor | None) -> Parameters:
+    """Return the parameters of the network that sees only these input columns; None keeps all."""
+    if columns is None:
+        return params
+    return (params[0][:, columns], *params[1:])
 
 
 def weighted_mean(rows: Tensor, weight: Tensor | None = None) -> Tensor:

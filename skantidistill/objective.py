@@ -5,7 +5,7 @@ by :meth:`Objective.draw`. So ``torch.func.vmap(torch.func.grad(term))`` runs ov
 Parameters are the flat tuple of :mod:`skantidistill.network`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from skantidistill.network import (
     Parameters,
     forward,
     margin_gradient,
+    select_inputs,
     select_outputs,
     weighted_mean,
 )
@@ -92,6 +93,7 @@ class Objective:
     def draw(self, params: Parameters, batch: Batch, generator: torch.Generator) -> Draws:
         """Draw what one step needs, always in the same order, from one generator."""
         X = batch.X
+        params = select_inputs(params, batch.columns)
         offsets = signs = X.new_empty(0)
         noise: Parameters = ()
         probes: Parameters = ()
@@ -113,7 +115,8 @@ class Objective:
         self, params: Parameters, batch: Batch, draws: Draws
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Return the weighted sum, every term by itself (unweighted), and the clean logits."""
-        selected = select_outputs(params, self.outputs)
+        seen, narrowed = select_inputs(params, batch.columns), self._narrowed(batch.columns)
+        selected = select_outputs(seen, self.outputs)
         inputs, logits = forward(selected, batch.X, self.activation)
         parts = {"ce": _mean_cross_entropy(logits, batch)}
         loss = self.lambda_ce * parts["ce"]
@@ -121,15 +124,30 @@ class Objective:
             parts["teacher"] = teacher_term(params, batch, draws, self)
             loss = loss + self.lambda_teacher * parts["teacher"]
         if self.lambda_noise:
-            parts["noise"] = noise_term(params, batch, draws, self)
+            parts["noise"] = noise_term(seen, batch, draws, narrowed)
             loss = loss + self.lambda_noise * parts["noise"]
         if self.lambda_trace:
-            parts["trace"] = trace_term(params, batch, draws, self, passed=(inputs, logits))
+            parts["trace"] = trace_term(seen, batch, draws, narrowed, passed=(inputs, logits))
             loss = loss + self.lambda_trace * parts["trace"]
         if self.alpha:
             parts["penalty"] = sum(w.square().sum() for w in params[::2]) / (2 * batch.weight.sum())
             loss = loss + self.alpha * parts["penalty"]
         return loss, parts, logits
+
+    def logits(self, params: Parameters, batch: Batch) -> Tensor:
+        """Return the logits of a batch, of all outputs."""
+        return forward(select_inputs(params, batch.columns), batch.X, self.activation)[1]
+
+    def _narrowed(self, columns: Tensor | None) -> "Objective":
+        """Return the objective for batches of these input columns only."""
+        if columns is None:
+            return self
+
+        def narrowed(value: Tensor | float) -> Tensor | float:
+            return value[columns] if isinstance(value, Tensor) and value.ndim else value
+
+        bounds = None if self.bounds is None else (narrowed(self.bounds[0]), narrowed(self.bounds[1]))
+        return replace(self, delta=narrowed(self.delta), bounds=bounds)
 
 
 def data_term(params: Parameters, batch: Batch, draws: Draws, objective: Objective) -> Tensor:
@@ -151,19 +169,20 @@ def noise_term(params: Parameters, batch: Batch, draws: Draws, objective: Object
 
     x' is ``x + delta * offsets``, or for "adversarial" one step of ``delta * sign(gradient)`` from
     there, projected back onto the cube. At ``delta = s = 0`` it is the data term; it is zero where every
-    label is certain on all of U_delta.
+    label is certain on all of U_delta. Of sparse rows only the stored values move.
     """
     params = select_outputs(params, objective.outputs)
     if objective.parameter_noise_std:
         noise = select_outputs(draws.noise, objective.outputs)
         params = perturbations.parameter_noise(params, objective.parameter_noise_std, noise)
-    X = perturbations.input_noise(batch.X, objective.delta, draws.offsets, objective.bounds)
+    delta = objective.delta if batch.stored is None else objective.delta * batch.stored
+    X = perturbations.input_noise(batch.X, delta, draws.offsets, objective.bounds)
     if objective.neighborhood == "adversarial":
         X = perturbations.pgd(
             lambda moved: margin_gradient(params, moved, batch.y, objective.activation),
             batch.X,
-            objective.delta,
-            step_size=objective.delta,
+            delta,
+            step_size=delta,
             n_steps=1,
             start=X,
             bounds=objective.bounds,

@@ -5,11 +5,12 @@ nonsense before any training starts.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import gen_batches
@@ -28,6 +29,8 @@ from skantidistill.teachers import read_teacher
 __all__ = [
     "OldData",
     "all_labels",
+    "column_means",
+    "complete_columns",
     "find_old_data",
     "find_teacher",
     "join_classes",
@@ -42,14 +45,18 @@ BATCH_ROWS = 2048
 class OldData:
     """D1: the rows ``index`` of inputs (n_samples, n_features), labels and weights; where they came from.
 
-    The index holds only rows that count: of positive weight, and not set aside for validation.
+    The index holds only rows that count: of positive weight, and not set aside for validation. ``names``
+    are those of its columns, and ``columns`` the columns of the student's X that they are: None if they are
+    all of them, or, being fewer, the teacher's.
     """
 
-    X: np.ndarray
+    X: Any
     y: np.ndarray
     weight: np.ndarray
     index: np.ndarray
     source: str
+    names: np.ndarray | None = None
+    columns: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -59,7 +66,7 @@ class OldData:
 
 def find_old_data(
     estimator: Any,
-    X: np.ndarray,
+    X: Any,
     y: np.ndarray,
     weight: np.ndarray,
     index: np.ndarray,
@@ -79,13 +86,18 @@ def find_old_data(
     """
     if teacher_data is not None and teacher_rows is not None:
         raise ValueError("Both teacher_data and teacher_rows are given; give one of them.")
+    names = getattr(estimator, "feature_names_in_", None)
     if teacher_data is not None:
-        X1, y1, weight1 = check_rows(estimator, teacher_data, X.dtype)
+        X1, y1, weight1, columns = check_rows(estimator, teacher_data, X.dtype, issparse(X))
         weight1 = weigh_classes(estimator.class_weight, y1, weight1)
-        old = OldData(X1, y1, weight1, np.flatnonzero(weight1), "teacher_data")
+        if names is not None and columns is not None:
+            names = names[columns]
+        elif X1.shape[1] < X.shape[1]:
+            names = None
+        old = OldData(X1, y1, weight1, np.flatnonzero(weight1), "teacher_data", names, columns)
     elif teacher_rows is not None:
-        mask = _check_mask(teacher_rows, len(X))
-        old = OldData(X, y, weight, index[mask[index]], "teacher_rows")
+        mask = _check_mask(teacher_rows, X.shape[0])
+        old = OldData(X, y, weight, index[mask[index]], "teacher_rows", names)
     else:
         return None
     if len(old.index) == 0:
@@ -93,6 +105,51 @@ def find_old_data(
             f"{old.source} has no row that counts: all have weight 0 or are set aside for validation."
         )
     return old
+
+
+def complete_columns(old: OldData, features: np.ndarray, fill: np.ndarray) -> OldData:
+    """Return D1 with all columns of X, the missing ones constant (0 if sparse).
+
+    ``features`` are X's columns that are the teacher's, in its order; ``fill`` has a value for every column.
+
+    Raises
+    ------
+    ValueError
+        If D1 has neither the teacher's columns nor all of X's, or lacks a column of the teacher.
+    """
+    n_columns, n_features = old.X.shape[1], len(fill)
+    columns = old.columns
+    if columns is None:
+        if n_columns == n_features:
+            return old
+        if n_columns != len(features):
+            raise ValueError(
+                f"{old.source} has {n_columns} features, the teacher {len(features)} and X {n_features}; "
+                "give it the teacher's columns or all of X's."
+            )
+        columns = features
+    missing = np.setdiff1d(features, columns)
+    if len(missing):
+        raise ValueError(
+            f"{old.source} lacks columns that the teacher was fitted on, among them column {missing[0]} of "
+            f"X; give it all of the teacher's {len(features)}."
+        )
+    if issparse(old.X):
+        parts = (old.X.data, columns[old.X.indices], old.X.indptr)
+        X = csr_matrix(parts, shape=(old.X.shape[0], n_features))
+    else:
+        X = np.tile(fill.astype(old.X.dtype), (len(old.X), 1))
+        X[:, columns] = old.X
+    return replace(old, X=X, columns=None)
+
+
+def column_means(X: Any, weight: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of every column over the rows ``index``; of a sparse matrix, 0."""
+    total = np.zeros(X.shape[1])
+    if not issparse(X):
+        for rows in gen_batches(len(index), BATCH_ROWS):
+            total += weight[index[rows]].astype(np.float64) @ X[index[rows]].astype(np.float64)
+    return total / weight[index].sum(dtype=np.float64)
 
 
 def _check_mask(teacher_rows: Any, n_rows: int) -> np.ndarray:

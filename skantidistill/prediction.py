@@ -20,6 +20,11 @@ class PredictsByBlueprint:
     blueprint_: Blueprint
     bounds: Any
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.sparse = True
+        return tags
+
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return self.blueprint_.logits(check_inputs(self, X))

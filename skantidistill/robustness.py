@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils.validation import column_or_1d
 
@@ -29,6 +30,7 @@ from skantidistill.teachers import read_teacher
 __all__ = ["KINDS", "RobustnessCurve", "robustness_curve", "robustness_score"]
 
 BATCH_ROWS = 2048
+BLOCK = 2**24  # numbers of a dense block
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,8 @@ def robustness_curve(
     blueprint = read_teacher(estimator)
     X = _check_columns(estimator, X, blueprint.layer_sizes[0])
     labels = column_or_1d(y, warn=True)
-    if len(labels) != len(X):
-        raise ValueError(f"X has {len(X)} rows but y has {len(labels)} labels; give one label a row.")
+    if len(labels) != X.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
     checked = check_bounds(bounds, X.shape[1])
     check_inside(X, checked)
     test = _Test(
@@ -210,11 +212,11 @@ def robustness_curve(
     return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
 
 
-def _check_columns(estimator: Any, X: Any, n_features: int) -> np.ndarray:
+def _check_columns(estimator: Any, X: Any, n_features: int) -> Any:
     """Return X as floats of the estimator's columns; torch modules and skorch nets don't name theirs."""
     if hasattr(estimator, "n_features_in_"):
         return check_inputs(estimator, X)
-    X = check_array(X, dtype=FLOATS, input_name="X")
+    X = check_array(X, dtype=FLOATS, accept_sparse="csr", input_name="X")
     if X.shape[1] != n_features:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {n_features} features "
@@ -224,21 +226,22 @@ def _check_columns(estimator: Any, X: Any, n_features: int) -> np.ndarray:
 
 
 def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) -> list[float]:
-    params, dtype = _folded(blueprint), torch.from_numpy(test.X[:1].copy()).dtype
+    params, dtype = blueprint.folded().parameters, torch.from_numpy(np.empty(0, test.X.dtype)).dtype
     tensors = tuple(torch.tensor(p, dtype=dtype) for p in params)
     step = torch.as_tensor(epsilon, dtype=dtype)
     bounds = None
     if test.bounds is not None:
         low, high = test.bounds
         bounds = torch.as_tensor(low, dtype=dtype), torch.as_tensor(high, dtype=dtype)
-    hit = np.empty(len(test.X), dtype=bool)
-    for rows in gen_batches(len(test.X), BATCH_ROWS):
-        y = torch.from_numpy(test.y[rows])
+    hit = np.empty(test.X.shape[0], dtype=bool)
+    for rows in gen_batches(len(hit), max(1, min(BATCH_ROWS, BLOCK // test.X.shape[1]))):
+        X, y = test.X[rows], torch.from_numpy(test.y[rows])
+        X = torch.tensor(X.toarray() if issparse(X) else X)
 
         def gradient(X: torch.Tensor, y: torch.Tensor = y) -> torch.Tensor:
             return margin_gradient(tensors, X, y, blueprint.activation)
 
-        moved = perturbations.fgsm(gradient, torch.tensor(test.X[rows]), step, bounds=bounds)
+        moved = perturbations.fgsm(gradient, X, step, bounds=bounds)
         hit[rows] = blueprint.logits(moved.numpy()).argmax(axis=1) == test.y[rows]
     return [float(np.average(hit, weights=test.weight))]
 
@@ -258,15 +261,6 @@ def _under_parameter_noise(blueprint: Blueprint, test: _Test, epsilon: float | n
         hit = blueprint.with_parameters(noisy).logits(test.X).argmax(axis=1) == test.y
         scores.append(float(np.average(hit, weights=test.weight)))
     return scores
-
-
-def _folded(blueprint: Blueprint) -> tuple[np.ndarray, ...]:
-    """Return parameters that take raw inputs: the input scaling goes into the first layer."""
-    params = list(blueprint.parameters)
-    if blueprint.input_scale is not None:
-        params[1] = params[1] + params[0] @ blueprint.input_shift
-        params[0] = params[0] * blueprint.input_scale
-    return tuple(params)
 
 
 Measure = Callable[[Blueprint, _Test, float | np.ndarray], list[float]]

@@ -1,15 +1,17 @@
 """Rows in memory, handed out in minibatches.
 
-The rows stay one numpy array, which is never copied whole; minibatches are gathered from it by index.
+The rows stay one numpy array, memory map or CSR matrix, which is never copied, scaled or made dense as a
+whole; minibatches are gathered from it by index.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
-from skantidistill.network import Batch
+from skantidistill.network import Batch, SparseBatch
 
 __all__ = ["Minibatches", "Rows"]
 
@@ -19,8 +21,8 @@ class Rows(torch.utils.data.Dataset):
 
     Parameters
     ----------
-    inputs : ndarray of shape (n_samples, n_features)
-        Scaled inputs; may be read-only.
+    inputs : ndarray or CSR matrix of shape (n_samples, n_features)
+        Raw inputs; may be read-only.
     targets : integer ndarray of shape (n_samples,)
         Output index of every row's label.
     weight : ndarray of shape (n_samples,)
@@ -31,21 +33,25 @@ class Rows(torch.utils.data.Dataset):
         Precision of minibatches; None: that of the inputs.
     device : str, default="cpu"
         Where minibatches go.
+    scaled : callable, default=None
+        Input scaling, applied to every minibatch; None: none.
     """
 
     def __init__(
         self,
-        inputs: np.ndarray,
+        inputs: Any,
         targets: np.ndarray,
         weight: np.ndarray,
         index: np.ndarray | None = None,
         *,
         dtype: Any = None,
         device: str = "cpu",
+        scaled: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.inputs, self.targets, self.weight = inputs, targets, weight
         self.dtype, self.device = np.dtype(dtype or inputs.dtype), device
         self.index = np.flatnonzero(weight) if index is None else index
+        self.scaled = scaled
 
     def __len__(self) -> int:
         return len(self.index)
@@ -57,8 +63,25 @@ class Rows(torch.utils.data.Dataset):
     def batch(self, positions: np.ndarray) -> Batch:
         """Gather rows, given by position in the index."""
         rows = self.index[positions]
-        X, weight = (a[rows].astype(self.dtype, copy=False) for a in (self.inputs, self.weight))
-        return Batch(*(torch.from_numpy(a).to(self.device) for a in (X, self.targets[rows], weight)))
+        X = self.inputs[rows]
+        if not issparse(X):
+            return self._tensors(X, rows)
+        if self.scaled is not None:  # which may move a 0, so that every column matters
+            dense, columns = X.toarray(), None
+        else:
+            active = np.unique(X.indices)
+            dense, columns = X[:, active].toarray(), self._tensor(active.astype(np.int64))
+        return SparseBatch(self._tensors(dense, rows), columns, self._tensor(dense != 0))
+
+    def _tensors(self, X: np.ndarray, rows: np.ndarray) -> Batch:
+        X = np.asarray(X).astype(self.dtype, copy=False)
+        if self.scaled is not None:
+            X = self.scaled(X)
+        weight = self.weight[rows].astype(self.dtype, copy=False)
+        return Batch(*(self._tensor(a) for a in (X, self.targets[rows], weight)))
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
 
 
 class Minibatches:

@@ -4,20 +4,30 @@ Every function takes the estimator and reads its parameters; nothing is set and 
 """
 
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import RandomState
+from scipy.sparse import issparse
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.utils import gen_batches
 
-from skantidistill._checks import check_bounds, check_column_values, check_inside, check_same_kind
+from skantidistill._checks import (
+    BLOCK,
+    check_bounds,
+    check_column_values,
+    check_inside,
+    check_same_kind,
+)
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import OldData, all_labels
-from skantidistill.starts import STARTS
+from skantidistill.starts import STARTS, check_same_hidden_layers
 from skantidistill.teachers import name_outputs
 from skantidistill.training import check_callbacks
 
@@ -28,6 +38,7 @@ __all__ = [
     "hidden_layer_sizes",
     "match",
     "split_rows",
+    "warn_of_scale",
 ]
 
 #: Root mean square of X that is taken for unscaled. Standardised data multiplied by 20 to 50 lose accuracy to
@@ -35,25 +46,36 @@ __all__ = [
 LARGE = 25.0
 
 
-def check_settings(student: Any, X: np.ndarray, old: OldData | None) -> None:
+def check_settings(student: Any, X: Any, old: OldData | None) -> None:
     """Check what depends on the data or on several parameters at once."""
-    if student.start not in STARTS:
-        raise ValueError(f"start={student.start!r} is unknown; use one of {sorted(STARTS)}.")
+    if isinstance(student.start, str) and student.start not in STARTS:
+        raise ValueError(
+            f"start={student.start!r} is unknown; use one of {sorted(STARTS)}, or a function "
+            "(growth, random_state) -> parameters."
+        )
     _check_device(student.device)
     check_callbacks(student.callbacks)
-    _warn_of_scale(student, X)
     check_column_values(student.delta, X.shape[1], "delta")
     bounds = check_bounds(student.bounds, X.shape[1])
     check_inside(X, bounds)
-    if old is not None and old.source == "teacher_data":
-        check_inside(old.X, bounds, "teacher_data")
+    if old is not None and old.source == "teacher_data" and bounds is not None:
+        columns = slice(old.X.shape[1]) if old.columns is None else old.columns
+        check_inside(old.X, tuple(b[columns] if b.ndim else b for b in bounds), "teacher_data")
 
 
-def _warn_of_scale(student: Any, X: np.ndarray) -> None:
-    """Warn if X is so large that the terms, which depend on its scale, outweigh the cross-entropy."""
+def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
+    """Warn if what the network sees is so large that the terms, which grow with it, outweigh the rest."""
+    if not (student.lambda_noise or student.lambda_trace):
+        return
+    total = 0.0
     with np.errstate(over="ignore"):
-        size = np.linalg.norm(X) / np.sqrt(X.size)
-    if size > LARGE and (student.lambda_noise or student.lambda_trace):
+        for rows in gen_batches(X.shape[0], max(1, BLOCK // X.shape[1])):
+            block = X[rows]
+            if issparse(block):
+                block = block.data if blueprint.input_scale is None else block.toarray()
+            total += float(np.linalg.norm(blueprint.scaled(block))) ** 2
+        size = np.sqrt(total / (X.shape[0] * X.shape[1]))
+    if size > LARGE:
         warnings.warn(
             f"X has a root mean square of {size:.3g}, and the noise and trace terms grow with its scale: "
             "they may drown what there is to learn. Scale X for the teacher and the student alike, for "
@@ -90,17 +112,22 @@ def split_rows(
         ) from None
 
 
-def match(student: Any, teacher: Blueprint, n_features: int, classes: np.ndarray) -> Growth:
+def match(
+    student: Any, teacher: Blueprint, n_features: int, classes: np.ndarray, names: np.ndarray | None
+) -> Growth:
     """Return the correspondence to the teacher, or raise if the student can't hold it."""
-    hidden = hidden_layer_sizes(student, teacher)
-    activation = student.activation or teacher.activation
+    activation = student.activation or (teacher.activation if teacher.hidden_layer_sizes else "relu")
     if teacher.hidden_layer_sizes and activation != teacher.activation:
         raise ValueError(
             f"activation={activation!r} differs from the teacher's {teacher.activation!r}, whose units "
             "would then mean something else; leave activation=None."
         )
-    names = getattr(student, "feature_names_in_", None)
-    return Growth(teacher, n_features, hidden, classes, names)
+    teacher = replace(teacher, activation=activation)
+    growth = Growth(teacher, n_features, hidden_layer_sizes(student, teacher), classes, names)
+    if student.start == "transfer":
+        check_same_hidden_layers(growth)
+        return growth.without_output_layer()
+    return growth
 
 
 def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features: int) -> None:
@@ -111,18 +138,21 @@ def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features
             f"{old.source} has one class only, {classes.tolist()[0]!r}; a teacher that is not fitted yet "
             "needs rows of at least 2 classes."
         )
-    hidden = getattr(student.teacher, "hidden_layer_sizes", ())
-    if isinstance(hidden, str):
+    teacher = student.teacher
+    while isinstance(teacher, Pipeline):
+        teacher = teacher.steps[-1][1]
+    hidden = getattr(teacher, "hidden_layer_sizes", None if hasattr(teacher, "estimator") else ())
+    if hidden is None or isinstance(hidden, str):
         return
-    sizes = (n_features, *np.atleast_1d(np.asarray(hidden, dtype=int)).tolist(), len(classes))
+    sizes = (old.X.shape[1], *np.atleast_1d(np.asarray(hidden, dtype=int)).tolist(), len(classes))
     weights = tuple(np.zeros((n_out, n_in)) for n_in, n_out in pairwise(sizes))
-    activation = getattr(student.teacher, "activation", None) or "relu"
+    activation = getattr(teacher, "activation", None) or "relu"
     sketch = Blueprint(weights, tuple(np.zeros(n) for n in sizes[1:]), activation, classes)
     sketch = name_outputs(sketch, student.teacher_classes)
     check_same_kind(y, sketch.classes, "y")
-    match(student, sketch, n_features, all_labels(y, old))
+    growth = match(student, sketch, n_features, all_labels(y, old), None)
     if student.lambda_trace and (student.phi_max_iter or student.regularize == "fit"):
-        choose_trace(student, activation)
+        choose_trace(student, growth.teacher.activation)
 
 
 def choose_trace(student: Any, activation: str) -> str:
@@ -142,7 +172,11 @@ def hidden_layer_sizes(student: Any, teacher: Blueprint | None) -> tuple[int, ..
     """Return the hidden layers that a parameter stands for."""
     sizes = student.hidden_layer_sizes
     if isinstance(sizes, str):
-        return (100,) if teacher is None else tuple(2 * n for n in teacher.hidden_layer_sizes)
+        if teacher is not None and student.start == "transfer":
+            return teacher.hidden_layer_sizes
+        if teacher is not None and teacher.hidden_layer_sizes:
+            return tuple(2 * n for n in teacher.hidden_layer_sizes)
+        return (100,) if teacher is None else (max(100, 2 * len(teacher.classes)),)
     sizes = np.atleast_1d(np.asarray(sizes))
     if sizes.ndim != 1 or (sizes.size and (sizes.dtype.kind not in "iu" or (sizes < 1).any())):
         raise ValueError(

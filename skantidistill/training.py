@@ -26,6 +26,8 @@ class Loss(Protocol):
 
     def draw(self, params: Parameters, batch: Batch, generator: torch.Generator) -> Any: ...
 
+    def logits(self, params: Parameters, batch: Batch) -> Tensor: ...
+
     def __call__(
         self, params: Parameters, batch: Batch, draws: Any
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]: ...
@@ -212,7 +214,7 @@ class _Net(NeuralNetClassifier):
 
     def _validate(self, batch: Batch) -> dict[str, Any]:
         with torch.no_grad():
-            logits = self.module_.eval()(batch.X)
+            logits = self.objective_.logits(tuple(self.module_.parameters()), batch)
             rows = torch.nn.functional.cross_entropy(logits, batch.y, reduction="none")
             hits = (logits.argmax(dim=1) == batch.y).to(rows)
             values = torch.stack([rows, hits]) @ batch.weight / batch.weight.sum()

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
@@ -37,6 +38,20 @@ def fitted_teacher(kind="strings", activation="relu", hidden=(8,)):
     X, y = digits(kind)
     rows = old_rows(kind)
     return MLPClassifier(hidden, activation=activation, max_iter=1000, random_state=0).fit(X[rows], y[rows])
+
+
+def named(X):
+    """Return X as a frame with a name for every pixel."""
+    return pd.DataFrame(X, columns=[f"pixel{i}" for i in range(X.shape[1])])
+
+
+@cache
+def named_teacher(n_pixels=64):
+    """Return an MLPClassifier of the first pixels of digits 1, 2 and 4, which knows their names."""
+    X, y = digits()
+    rows = old_rows()
+    teacher = MLPClassifier((8,), max_iter=1000, random_state=0)
+    return teacher.fit(named(X[rows]).iloc[:, :n_pixels], y[rows])
 
 
 def quick(teacher=None, **params):

@@ -91,21 +91,50 @@ def networks(draw, kinds=activations, max_hidden=3, max_width=4, max_classes=4):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A teacher, the student that it grows into, and arrays to try them on."""
+    """A teacher, the student that it grows into, and arrays to try them on; X has the student's columns."""
 
     teacher: Blueprint
     growth: Growth
     classes: np.ndarray
+    names: np.ndarray | None
     fill: tuple[np.ndarray, ...]
     X: np.ndarray
     rng: np.random.Generator
 
+    @property
+    def teacher_logits(self):
+        """The teacher's logits on its own columns of X, in the order of its outputs."""
+        columns = range(self.teacher.layer_sizes[0])
+        if self.names is not None:
+            columns = [self.names.tolist().index(name) for name in self.teacher.feature_names]
+        return self.teacher.logits(self.X[:, columns])
+
+    def regrow(self, teacher):
+        """Grow another teacher in the same way."""
+        sizes = self.growth.layer_sizes
+        return Growth(teacher, sizes[0], sizes[1:-1], self.classes, self.names)
+
+
+def draw_inserted(draw, hidden, n_classes, activation, max_inserted=2):
+    """Draw widths of inserted layers: wide enough for the last hidden layer, or at least for every class."""
+    needed = n_classes * (2 if activation == "relu" else 1)
+    inserted, narrow = [], not hidden
+    for _ in range(draw(st.integers(0, max_inserted))):
+        width = draw(st.integers(1, 4)) + draw(st.sampled_from([0, *hidden[-1:], needed]))
+        narrow = narrow or width < hidden[-1]
+        if narrow:
+            width = max(width, needed)
+            narrow = not hidden or width < hidden[-1]
+        inserted.append(width)
+    return inserted
+
 
 @st.composite
-def growths(draw, max_hidden=3, absent=False):
-    """Draw a teacher whose labels are a shuffled subset of the student's, and its growth.
+def growths(draw, max_hidden=3, absent=False, deeper=True):
+    """Draw a teacher whose labels are a shuffled subset of the student's, and its growth in any direction.
 
-    With ``absent`` the teacher has labels, too, that the student has not.
+    With ``absent`` the teacher has labels, too, that the student has not. Layers are inserted where the
+    activation carries them exactly, and only if ``deeper``.
     """
     pool, dtypes = LABELS[draw(st.sampled_from(sorted(LABELS)[1:] if absent else sorted(LABELS)))]
     rng = np.random.default_rng(draw(seeds))
@@ -117,15 +146,21 @@ def growths(draw, max_hidden=3, absent=False):
     if absent:
         known = rng.permutation(np.concatenate([known, chosen[n_classes:]]))
     n_features = draw(st.integers(1, 4))
+    names = np.array([f"feature {i}" for i in range(n_features + draw(st.integers(0, 2)))], dtype=object)
+    student_names = rng.permutation(names) if draw(st.booleans()) else None
     hidden = draw(st.lists(st.integers(1, 4), min_size=0, max_size=max_hidden))
+    activation = draw(activations)
     grown = [n + draw(st.integers(0, 3)) for n in hidden]
+    if deeper and activation in PIECEWISE_LINEAR:
+        grown += draw_inserted(draw, hidden, n_known, activation)
     params = normal_parameters((n_features, *hidden, len(known)), rng)
     teacher = Blueprint(
         params[::2],
         params[1::2],
-        draw(activations),
+        activation,
         pool[known].astype(draw(st.sampled_from(dtypes))),
+        None if student_names is None else names[:n_features],
     )
-    growth = Growth(teacher, n_features, grown, classes)
+    growth = Growth(teacher, len(names), grown, classes, student_names)
     fill = normal_parameters(growth.layer_sizes, rng)
-    return Case(teacher, growth, classes, fill, rng.normal(size=(5, n_features)), rng)
+    return Case(teacher, growth, classes, student_names, fill, rng.normal(size=(5, len(names))), rng)

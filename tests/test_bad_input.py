@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skantidistill import AntiDistilledMLPClassifier, training
+from skantidistill.starts import STARTS
 from tests.problems import digits, fitted_teacher, old_rows, quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -65,16 +66,33 @@ def test_fewer_layers_than_the_teachers():
     refuse(quick(teacher, hidden_layer_sizes=(16,)), ValueError, *words)
 
 
-def test_more_layers_than_the_teachers():
-    words = ("hidden_layer_sizes=(16, 8)", "deeper than the teacher's (8,)", "give 1 layer.")
-    refuse(quick(fitted_teacher(), hidden_layer_sizes=(16, 8)), ValueError, *words)
+def test_inserted_layers_that_cannot_carry_the_teacher():
+    words = ("hidden_layer_sizes=(16, 5)", "cannot carry the teacher's 3 classes", "use at least 6")
+    refuse(quick(fitted_teacher(), hidden_layer_sizes=(16, 5)), ValueError, *words)
     linear = LogisticRegression(max_iter=500).fit(*digits())
-    refuse(quick(linear, hidden_layer_sizes=(16,)), ValueError, "the teacher has no hidden layers", "'auto'")
+    words = ("hidden_layer_sizes=(11,)", "the teacher's 6 classes", "use at least 12 (2 a class for 'relu')")
+    refuse(quick(linear, hidden_layer_sizes=(11,)), ValueError, *words)
 
 
-def test_another_number_of_features():
+def test_fewer_features_than_the_teachers():
     X = digits()[0][:, :60]
     refuse(quick(fitted_teacher()), ValueError, "X has 60 features", "fitted on 64", X=X)
+
+
+def test_transfer_into_other_sizes():
+    words = ("hidden_layer_sizes=(16,) differs from the teacher's", "use hidden_layer_sizes=(8,)")
+    refuse(quick(fitted_teacher(), start="transfer", hidden_layer_sizes=(16,)), ValueError, *words)
+
+
+def test_a_start_of_other_shapes():
+    def short(growth, random_state):
+        return STARTS["zero"](growth)[:2]
+
+    words = (
+        "returned parameters of shapes [(16, 64), (16,)]",
+        "have the shapes [(16, 64), (16,), (6, 16), (6,)]",
+    )
+    refuse(quick(fitted_teacher(), start=short), ValueError, *words)
 
 
 def test_labels_in_teacher_data_that_the_teacher_does_not_know():
@@ -184,7 +202,10 @@ def test_bad_teacher_data():
     student = quick(fitted_teacher())
     refuse(student, TypeError, "teacher_data must be a tuple (X1, y1)", "ndarray", teacher_data=X)
     refuse(student, TypeError, "tuple of length 1", teacher_data=(X,))
-    refuse(student, ValueError, "teacher_data has 5 features, but X has 64", teacher_data=(X[:, :5], y))
+    rows = old_rows()
+    few, many = (X[rows, :5], y[rows]), (np.column_stack([X, X])[rows], y[rows])
+    refuse(student, ValueError, "teacher_data has 5 features, the teacher 64 and X 64", teacher_data=few)
+    refuse(student, ValueError, "teacher_data has 128 features, but X has 64", teacher_data=many)
     refuse(student, ValueError, "480 rows in X but 3 labels", teacher_data=(X, y[:3]))
 
 
@@ -227,7 +248,7 @@ def test_classes_at_a_loss_are_named():
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"start": "zeros"}, ("start='zeros' is unknown", "['uniform', 'xavier', 'zero']")),
+        ({"start": "zeros"}, ("start='zeros' is unknown", "'transfer', 'uniform', 'xavier', 'zero']")),
         ({"hidden_layer_sizes": (8.5,)}, ("hidden_layer_sizes=(8.5,) must be positive integers",)),
         ({"hidden_layer_sizes": (0,)}, ("hidden_layer_sizes=(0,) must be positive integers",)),
         ({"hidden_layer_sizes": "wide"}, ("hidden_layer_sizes", "'auto'")),

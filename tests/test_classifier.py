@@ -56,7 +56,7 @@ def test_logistic_regression_grows_into_more_classes(n_classes):
     X, y = digits()
     rows = np.isin(y, LABELS["strings"][1 : 1 + n_classes])
     teacher = LogisticRegression(max_iter=1000).fit(X[rows], y[rows])
-    student = quick(teacher, max_iter=60, learning_rate_init=1e-2).fit(X, y)
+    student = quick(teacher, hidden_layer_sizes=(), max_iter=60, learning_rate_init=1e-2).fit(X, y)
     assert student.blueprint_.layer_sizes == (64, 6)
     assert student.score(X, y) > 0.9
 

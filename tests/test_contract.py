@@ -21,7 +21,8 @@ DEFAULT = AntiDistilledMLPClassifier()
 def expected_failures(estimator):
     """Only what draws per row can't hold: a repeated row has two draws, a row of weight 2 one."""
     if estimator.lambda_noise or estimator.lambda_trace:
-        return {"check_sample_weight_equivalence_on_dense_data": "noise and probes are drawn per row"}
+        checks = (f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse"))
+        return dict.fromkeys(checks, "noise and probes are drawn per row")
     return {}
 
 

@@ -11,7 +11,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from skantidistill import fitting, settings
-from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
+from skantidistill.objective import teacher_term
+from skantidistill.starts import STARTS
+from skantidistill.teachers import read_teacher
+from tests.problems import (
+    digits,
+    fitted_teacher,
+    named,
+    named_teacher,
+    old_rows,
+    quick,
+    same_parameters,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -224,18 +235,139 @@ def test_teacher_data_is_held_to_bounds_and_names():
     rows = old_rows()
     with pytest.raises(ValueError, match="teacher_data has a value outside bounds"):
         quick(fitted_teacher(), bounds=(0, 1)).fit(X, y, teacher_data=(2 * X[rows], y[rows]))
-    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
-    with pytest.raises(ValueError, match="feature names should match"):
-        quick(fitted_teacher()).fit(frame, y, teacher_data=(frame.iloc[rows, ::-1], y[rows]))
+    frame, teacher = named(X), named_teacher()
+    renamed = frame.iloc[rows].rename(columns={"pixel3": "other"})
+    with pytest.raises(ValueError, match="teacher_data has a column named 'other', which X has not"):
+        quick(teacher).fit(frame, y, teacher_data=(renamed, y[rows]))
+    with pytest.raises(
+        ValueError, match="teacher_data lacks columns that the teacher was fitted on, among them"
+    ):
+        quick(teacher).fit(frame, y, teacher_data=(frame.iloc[rows, 1:], y[rows]))
 
 
 def test_names_travel_with_the_student():
     X, y = digits()
-    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
-    first = quick(fitted_teacher(), start="zero").fit(frame, y)
+    frame = named(X)
+    first = quick(named_teacher(), start="zero").fit(frame, y)
     second = quick(first, start="zero", phi_max_iter=0).fit(frame.iloc[:, ::-1], y)
     start = second.phi_blueprint_.logits(X[:, ::-1])
     np.testing.assert_allclose(start, first.decision_function(frame), atol=1e-10)
+
+
+# --- new features -----------------------------------------------------------------------------------
+
+
+def seen_in_phi(runs):
+    """Return D1 as phi saw it: inputs and labels."""
+    rows = runs[0][0]
+    return rows.inputs[rows.index], rows.targets[rows.index]
+
+
+def test_old_data_may_have_the_teachers_columns_only(runs):
+    X, y = digits()
+    rows, weight = old_rows(), np.random.default_rng(0).random(len(X))
+    teacher = named_teacher(40)
+    # The same D1 with the teacher's columns by name, by name in another order, and by position.
+    order = np.random.default_rng(1).permutation(64)
+    frame = named(X).iloc[:, order]
+    means = np.average(X[:, order], axis=0, weights=weight)
+    old = named(X).iloc[rows, :40]
+    mixed = old.iloc[:, np.random.default_rng(2).permutation(40)]
+    for X1 in (old, mixed, old.to_numpy()):
+        runs.clear()
+        student = quick(teacher).fit(frame, y, sample_weight=weight, teacher_data=(X1, y[rows]))
+        expected = np.where(order < 40, X[rows][:, order], means)
+        np.testing.assert_allclose(seen_in_phi(runs)[0], expected, rtol=1e-12)
+        assert student.growth_.features.tolist() == np.argsort(order)[:40].tolist()
+        assert student.growth_.new_features.tolist() == np.flatnonzero(order >= 40).tolist()
+    runs.clear()
+    quick(teacher).fit(frame, y, teacher_data=(frame[rows], y[rows]))
+    np.testing.assert_array_equal(seen_in_phi(runs)[0], X[rows][:, order])
+
+
+def test_an_unfitted_teacher_is_fitted_on_the_columns_of_its_own_data():
+    X, y = digits()
+    rows, frame = old_rows(), named(X).iloc[:, ::-1]
+    teacher = MLPClassifier((6,), max_iter=300, random_state=0)
+    student = quick(teacher).fit(
+        frame, y, teacher_data=(frame.loc[rows, ["pixel10", "pixel20", "pixel3"]], y[rows])
+    )
+    assert student.growth_.features.tolist() == [53, 43, 60]
+    assert student.teacher_.n_features_in_ == 3
+    student = quick(teacher).fit(X, y, teacher_data=(X[rows, :30], y[rows]))
+    assert student.growth_.features.tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("start", ["zero", "net2net"])
+def test_new_features_leave_the_teachers_function_and_then_are_learned(start):
+    X, y = digits()
+    teacher = fitted_teacher_of(X[:, :24], y)
+    student = quick(
+        teacher, start=start, lambda_teacher=0, phi_max_iter=0, learning_rate_init=1e-2, max_iter=60
+    ).fit(X, y)
+    logits = student.phi_blueprint_.logits(X)[:, student.growth_.outputs]
+    expected = read_teacher(teacher).logits(X[:, :24])
+    np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-10)
+    assert np.all(student.phi_blueprint_.weights[0][:, 24:] == 0)
+    assert student.score(X, y) > 0.95
+    with_old_columns = X.copy()
+    with_old_columns[:, 24:] = X[:, 24:].mean(axis=0)
+    assert student.score(with_old_columns, y) < 0.9
+
+
+def fitted_teacher_of(X, y):
+    """Return an MLPClassifier of these columns of digits 1, 2 and 4."""
+    rows = old_rows()
+    return MLPClassifier((8,), max_iter=1000, random_state=0).fit(X[rows], y[rows])
+
+
+def test_a_linear_teacher_becomes_the_first_layer():
+    X, y = digits()
+    rows = old_rows()
+    teacher = LogisticRegression(max_iter=500).fit(X[rows], y[rows])
+    student = quick(teacher, start="zero", phi_max_iter=0).fit(X, y)
+    assert student.blueprint_.layer_sizes == (64, 100, 6)
+    assert student.blueprint_.activation == "relu"
+    logits = student.phi_blueprint_.logits(X)[:, student.growth_.outputs]
+    np.testing.assert_allclose(logits, teacher.decision_function(X), rtol=1e-10, atol=1e-10)
+    flat = quick(teacher, hidden_layer_sizes=()).fit(X, y)
+    assert flat.blueprint_.layer_sizes == (64, 6)
+
+
+def test_transfer_leaves_the_output_layer_out_of_the_teachers_term(runs):
+    X, y = digits()
+    teacher = fitted_teacher()
+    student = quick(teacher, start="transfer", freeze_iter=2, lambda_teacher=0.1).fit(X, y)
+    assert student.blueprint_.hidden_layer_sizes == (8,)
+    objective = runs[0][1]
+    assert [tuple(u.shape) for u in objective.teacher] == [(8, 64), (8,)]
+    begun = [p * 0 for p in student.phi_blueprint_.parameters]
+    expected = sum((w**2).sum() for w in (teacher.coefs_[0], teacher.intercepts_[0]))
+    tensors = tuple(torch.from_numpy(p) for p in begun)
+    assert float(teacher_term(tensors, None, None, objective)) == pytest.approx(expected, rel=1e-12)
+    held, alone = runs[1][2], quick(teacher, start="transfer", phi_max_iter=0, freeze_iter=3).fit(X, y)
+    assert held.freeze_iter == 2
+    np.testing.assert_array_equal(alone.blueprint_.weights[0], teacher.coefs_[0].T)  # 3 epochs, all frozen
+
+
+def test_a_start_may_be_a_function_or_be_registered_by_name(monkeypatch):
+    X, y = digits()
+
+    def ones(growth, random_state):
+        return tuple(np.ones_like(p) for p in STARTS["zero"](growth, random_state))
+
+    given = quick(fitted_teacher(), start=ones, phi_max_iter=0).fit(X, y)
+    assert all(np.all(p == 1) for p in given.phi_blueprint_.parameters)
+    monkeypatch.setitem(STARTS, "ones", ones)
+    assert same_parameters(given, quick(fitted_teacher(), start="ones", phi_max_iter=0).fit(X, y))
+
+
+def test_net2net_with_the_teachers_term_warns():
+    X, y = digits()
+    with pytest.warns(UserWarning, match=r"start='net2net' divides .* use lambda_teacher=0"):
+        quick(fitted_teacher(), start="net2net").fit(X, y)
+    quick(fitted_teacher(), start="net2net", lambda_teacher=0).fit(X, y)
+    quick(fitted_teacher(), start="net2net", phi_max_iter=0).fit(X, y)
 
 
 def test_robustness_takes_the_students_own_bounds():

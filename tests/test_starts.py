@@ -1,6 +1,7 @@
 """Laws of the starts: what of the teacher they keep, how they fill the rest, what can train."""
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from strategies import growths, normal_parameters, seeds
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
-from skantidistill.starts import STARTS, glorot_uniform, uniform, xavier, zero
+from skantidistill.starts import STARTS, glorot_uniform, net2net, transfer, uniform, xavier, zero
 
 LABELS = np.array(["ant", "bee", "cat", "dolphin"])
 
@@ -33,35 +34,121 @@ def outside_the_block(growth, params):
     return [p[m == 0] for p, m in zip(params, marked, strict=True)]
 
 
+def has_room(growth):
+    """Say whether the student has anything beside what the teacher takes."""
+    more = growth.layer_sizes[1:-1] != growth.smallest_hidden_layer_sizes
+    return more or len(growth.new_features) > 0 or growth.layer_sizes[-1] > len(growth.outputs)
+
+
 def all_equal(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_the_starts_have_these_names():
-    assert {"xavier": xavier, "zero": zero, "uniform": uniform}.items() <= STARTS.items()
+    named = {"xavier": xavier, "zero": zero, "uniform": uniform, "transfer": transfer, "net2net": net2net}
+    assert named.items() <= STARTS.items()
+    assert set(STARTS) - set(named) == {"net2net_equal"}
 
 
-@pytest.mark.parametrize("name", sorted(STARTS))
-@given(growths(), seeds)
-def test_a_start_has_the_students_shapes_and_its_seed_determines_it(name, case, seed):
-    start = STARTS[name]
-    params = start(case.growth, np.random.RandomState(seed))
+@pytest.mark.parametrize("name", sorted(set(STARTS) - {"transfer"}))
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(case=growths(), seed=seeds)
+def test_a_start_has_the_students_shapes_and_its_seed_determines_it(name, dtype, case, seed):
+    start, growth = STARTS[name], case.regrow(case.teacher.astype(dtype))
+    params = start(growth, np.random.RandomState(seed))
     assert [p.shape for p in params] == [f.shape for f in case.fill]
-    assert {p.dtype for p in params} == {np.dtype(np.float64)}
-    assert all_equal(start(case.growth, np.random.RandomState(seed)), params)
-    drawn = name == "xavier" or (
-        name == "uniform" and any(p.size for p in outside_the_block(case.growth, params))
-    )
-    assert drawn != all_equal(start(case.growth, np.random.RandomState(seed + 1)), params)
+    assert {p.dtype for p in params} == {np.dtype(dtype)}
+    assert all_equal(start(growth, np.random.RandomState(seed)), params)
+    if "net2net" not in name:  # which may choose the same replicas again
+        drawn = name == "xavier" or (name == "uniform" and has_room(growth))
+        assert drawn != all_equal(start(growth, np.random.RandomState(seed + 1)), params)
 
 
 @given(growths(), seeds)
 def test_zero_and_uniform_keep_the_teachers_block_and_xavier_does_not(case, seed):
     u = case.growth.teacher.parameters
     random_state = np.random.RandomState(seed)
-    assert all_equal(case.growth.project(zero(case.growth, random_state)), u)
+    assert all_equal(case.growth.project(zero(case.growth)), u)
     assert all_equal(case.growth.project(uniform(case.growth, random_state)), u)
     assert not all_equal(case.growth.project(xavier(case.growth, random_state)), u)
+
+
+@pytest.mark.parametrize("split", ["random", "equal"])
+@given(case=growths(), seed=seeds)
+def test_net2net_keeps_the_teachers_function_in_every_direction(split, case, seed):
+    params = net2net(case.growth, np.random.RandomState(seed), split)
+    student = Blueprint(params[::2], params[1::2], case.teacher.activation, case.classes)
+    expected = case.teacher_logits
+    # Float64 sums of a few dozen products, divided and put together again.
+    assert_allclose(student.logits(case.X)[:, case.growth.outputs], expected, rtol=1e-10, atol=1e-10)
+    assert np.ptp(expected) > 0
+    held = case.growth.teacher.hidden_layer_sizes
+    if (
+        case.growth.layer_sizes[1 : len(held)] != held[:-1]
+    ):  # replicas share what the teacher's unit sent on: Pr is another network
+        assert not all_equal(case.growth.project(params), case.growth.teacher.parameters)
+
+
+@given(growths(), seeds)
+def test_uniform_and_xavier_are_other_functions_than_the_teacher(case, seed):
+    """The sibling of the laws for zero and net2net: a disturbance is seen by the same comparison."""
+    more = case.growth.layer_sizes[1:-1] != case.growth.smallest_hidden_layer_sizes
+    disturbed = (more or len(case.growth.new_features)) and case.teacher.activation != "relu"
+    for start in [xavier, *([uniform] if disturbed else [])]:  # relu units may all be silent
+        params = start(case.growth, np.random.RandomState(seed))
+        student = Blueprint(params[::2], params[1::2], case.teacher.activation, case.classes)
+        logits = student.logits(case.X)[:, case.growth.outputs]
+        assert not np.allclose(logits, case.teacher_logits, rtol=1e-10, atol=1e-10)
+
+
+def replicas(growth, params, layer):
+    """Units of a hidden layer that have the incoming weights of one of the first, as pairs of indices."""
+    weight = np.column_stack(params[2 * layer : 2 * layer + 2])
+    held = growth.teacher.hidden_layer_sizes[layer]
+    pairs = [(i, j) for j in range(held, len(weight)) for i in range(held) if np.array_equal(*weight[[i, j]])]
+    assert len(pairs) == len(weight) - held
+    return pairs
+
+
+def test_net2net_replicates_units_and_shares_equally_or_at_random():
+    growth = make_growth(sizes=(20, 6, 5), grown=(12, 5))
+    equal = net2net(growth, np.random.RandomState(1), "equal")
+    assert_allclose(np.median(np.abs(equal[0])), np.median(np.abs(growth.teacher.weights[0])), rtol=0.3)
+    shared = net2net(growth, np.random.RandomState(1), "random")
+    pairs = replicas(growth, equal, 0)
+    assert pairs == replicas(growth, shared, 0)
+    for i, j in pairs:
+        assert_array_equal(equal[2][:, i], equal[2][:, j])
+        ratio = shared[2][:, i] / shared[2][:, j]
+        assert np.ptp(ratio) > 0.01  # another share for every outgoing weight: Adam, which scales, sees it
+        assert np.all(ratio > 0)
+    with pytest.raises(ValueError, match="split='half' is unknown; use 'random' or 'equal'"):
+        net2net(growth, np.random.RandomState(1), "half")
+
+
+@pytest.mark.parametrize("start", ["net2net", "net2net_equal"])
+def test_replicas_that_share_equally_stay_identical_and_others_part(start):
+    student = train_student(start, phi_max_iter=0, lambda_noise=0.0, lambda_trace=0.0, max_iter=60)
+    weight = np.column_stack(student.blueprint_.parameters[:2])
+    begun = student.phi_blueprint_.parameters
+    pairs = replicas(student.growth_, begun, 0)
+    assert np.abs(weight - np.column_stack(begun[:2])).max() > 0.01  # it trained
+    for i, j in pairs:
+        distance = np.abs(weight[i] - weight[j]).max()
+        # Equal shares: the same sums, up to their order, in every step of Adam (1e-12 was seen after 200).
+        assert (distance < 1e-9) == (start == "net2net_equal")
+
+
+def test_transfer_keeps_the_hidden_layers_and_draws_a_fresh_output_layer():
+    growth = make_growth(grown=(30, 25)).without_output_layer()
+    params = transfer(growth, np.random.RandomState(5))
+    assert all_equal(params[:-2], growth.teacher.parameters[:-2])
+    assert all_equal(params[-2:], xavier(growth, np.random.RandomState(5))[-2:])
+    assert all_equal(growth.project(params), growth.shared)
+    assert len(growth.shared) == 4  # the output layer is no part of Pr
+    message = "hidden_layer_sizes=(31, 25) differs from the teacher's, which start='transfer' keeps; use "
+    with pytest.raises(ValueError, match=re.escape(message + "hidden_layer_sizes=(30, 25)")):
+        transfer(make_growth(grown=(31, 25)), np.random.RandomState(5))
 
 
 def test_glorot_weights_fill_the_interval_of_their_layer_and_biases_are_zero():
@@ -84,7 +171,7 @@ def test_xavier_is_the_glorot_start_of_the_students_sizes():
 
 def test_zero_sets_everything_else_to_zero():
     growth = make_growth()
-    beside = outside_the_block(growth, zero(growth, np.random.RandomState(0)))
+    beside = outside_the_block(growth, zero(growth))
     assert all(np.all(p == 0) for p in beside)
     assert sum(p.size for p in beside) > 1000
 
@@ -124,7 +211,7 @@ def test_zero_keeps_the_teachers_function_and_uniform_disturbs_it(activation):
 
 def train_student(start, activation="relu", **params):
     """Grow a teacher of two classes into three for a few epochs, by all terms but with no parameter noise."""
-    params = {"parameter_noise_std": 0.0} | params
+    params = {"parameter_noise_std": 0.0, "max_iter": 5} | params
     rng = np.random.default_rng(0)
     codes = np.arange(90) % 3
     X, y = rng.normal(size=(90, 4)) + 2 * np.eye(4)[codes], LABELS[codes]
@@ -132,7 +219,7 @@ def train_student(start, activation="relu", **params):
     for _ in range(30):
         teacher.partial_fit(X[codes < 2], y[codes < 2], classes=LABELS[:2])
     student = AntiDistilledMLPClassifier(
-        teacher, hidden_layer_sizes=(5, 4), start=start, max_iter=5, batch_size=20, random_state=0, **params
+        teacher, hidden_layer_sizes=(5, 4), start=start, batch_size=20, random_state=0, **params
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

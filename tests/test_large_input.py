@@ -1,0 +1,136 @@
+"""Sparse matrices and memory maps: the same students as from plain arrays, and never a whole copy."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from skantidistill import robustness_score
+from skantidistill.network import SparseBatch
+from skantidistill.objective import Objective
+from skantidistill.rows import Minibatches, Rows
+from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
+from tests.strategies import make_network, seeds
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+#: Without noise a sparse matrix and its dense double give the same student.
+NOISELESS = {"lambda_noise": 0.0, "lambda_trace": 1e-3, "trace": "exact"}
+
+
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.coo_matrix])
+def test_sparse_and_dense_input_give_the_same_student(kind):
+    X, y = digits()
+    assert 0.4 < np.mean(X == 0) < 0.6
+    dense, sparse = (quick(fitted_teacher(), **NOISELESS).fit(A, y) for A in (X, kind(X)))
+    for a, b in zip(dense.blueprint_.parameters, sparse.blueprint_.parameters, strict=True):
+        # The same sums over fewer terms, through three epochs of Adam in float64.
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(dense.predict_proba(kind(X)), dense.predict_proba(X), rtol=1e-10, atol=1e-12)
+    assert sparse.score(kind(X), y) == dense.score(X, y)
+    assert not same_parameters(dense, quick(fitted_teacher()).fit(X, y))
+
+
+def test_every_way_to_fit_takes_sparse_input():
+    X, y = digits()
+    S, rows = sp.csr_matrix(X), old_rows()
+    quick(fitted_teacher(), early_stopping=True).fit(S, y, teacher_rows=rows)
+    given_data = quick(fitted_teacher(), **NOISELESS).fit(S, y, teacher_data=(S[rows], y[rows]))
+    dense_data = quick(fitted_teacher(), **NOISELESS).fit(S, y, teacher_data=(X[rows], y[rows]))
+    assert same_parameters(given_data, dense_data)
+    few = MLPClassifier((8,), max_iter=500, random_state=0).fit(S[rows][:, :40], y[rows])
+    grown = quick(few, bounds=(0, 1)).fit(S, y, teacher_data=(S[rows][:, :40], y[rows]))
+    assert grown.growth_.new_features.tolist() == list(range(40, 64))
+    with pytest.raises(ValueError, match="X has a value outside bounds"):
+        quick(few, bounds=(0, 0.5)).fit(S, y)
+    student = quick(fitted_teacher()).partial_fit(S, y, classes=np.unique(y)).partial_fit(S, y)
+    assert student.robustness_score(S, y, "fgsm", 0.05) == student.robustness_score(X, y, "fgsm", 0.05)
+    score = robustness_score(few, S[rows][:, :40], y[rows], "parameter_noise", 0.0)
+    assert score == pytest.approx(few.score(X[rows][:, :40], y[rows]))
+    unfitted = quick(LogisticRegression(max_iter=300)).fit(S, y, teacher_rows=rows)
+    assert unfitted.teacher_.n_features_in_ == 64
+
+
+@pytest.mark.parametrize("per_feature", [False, True])
+@pytest.mark.parametrize("neighborhood", ["uniform", "normal", "adversarial"])
+def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(neighborhood, per_feature):
+    """The oracle is a dense batch whose half-width is 0 where the sparse one stores nothing."""
+    net = make_network((9, 5, 4, 3), "relu", seed=3, n_rows=1)
+    X = np.zeros((1, 9))
+    X[0, [1, 4, 7]] = [0.5, -2.0, 1.5]
+    batch = Rows(sp.csr_matrix(X), np.array([2]), np.ones(1)).batch(np.array([0]))
+    assert isinstance(batch, SparseBatch)
+    assert batch.columns.tolist() == [1, 4, 7]
+    delta = torch.linspace(0.1, 0.4, 9, dtype=torch.float64) if per_feature else torch.tensor(0.3).double()
+    bounds = (torch.full((9,), -2.1).double(), torch.full((9,), 1.6).double())
+    terms = {
+        "lambda_noise": 0.7,
+        "lambda_trace": 0.1,
+        "neighborhood": neighborhood,
+        "bounds": bounds,
+        "alpha": 0.1,
+    }
+    sparse = Objective("relu", delta=delta, **terms)
+    dense = Objective("relu", delta=delta * torch.from_numpy(X[0] != 0), **terms)
+    draws = sparse.draw(net.params, batch, net.generator)
+    offsets = torch.zeros(1, 9, dtype=torch.float64)
+    offsets[:, batch.columns] = draws.offsets
+    whole = Rows(X, np.array([2]), np.ones(1)).batch(np.array([0]))
+    loss, parts, logits = sparse(net.params, batch, draws)
+    expected, dense_parts, dense_logits = dense(net.params, whole, draws._replace(offsets=offsets))
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(logits, dense_logits, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(sparse.logits(net.params, batch), dense_logits, rtol=1e-12, atol=1e-12)
+    assert abs(float(parts["noise"] - parts["ce"])) > 1e-3
+    torch.testing.assert_close(parts["trace"], dense_parts["trace"], rtol=1e-12, atol=1e-12)
+
+
+@given(seeds, st.integers(1, 4), st.sampled_from([0.0, 0.3]))
+def test_minibatches_of_sparse_rows_are_those_of_dense_rows(seed, batch_size, density):
+    rng = np.random.default_rng(seed)
+    X = sp.random(5, 6, density, "csr", random_state=rng)
+    y, weight = rng.integers(3, size=5), rng.random(5)
+    batches = [
+        list(Minibatches(Rows(A, y, weight), batch_size, True, torch.Generator().manual_seed(seed)))
+        for A in (X, X.toarray())
+    ]
+    for sparse, dense in zip(*batches, strict=True):
+        whole = torch.zeros_like(dense.X)
+        whole[:, sparse.columns] = sparse.X
+        assert torch.equal(whole, dense.X)
+        assert torch.equal(sparse.stored, sparse.X != 0)
+        assert torch.equal(sparse.y, dense.y)
+        assert torch.equal(sparse.weight, dense.weight)
+
+
+def peak_of(function):
+    """Return the most bytes that numpy held at once in a call."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_memory_map_is_never_held_whole(tmp_path):
+    X, y = digits()
+    n = 60_000
+    mapped = np.memmap(tmp_path / "X", np.float32, "w+", shape=(n, 64))
+    mapped[:] = np.resize(X, mapped.shape)
+    mapped.flush()
+    readable = np.memmap(tmp_path / "X", np.float32, "r", shape=(n, 64))
+    labels = np.resize(y, n)
+    params = {"max_iter": 1, "phi_max_iter": 1, "batch_size": 500, "bounds": (0, 1)}
+    student = quick(fitted_teacher(), **params)
+    assert peak_of(lambda: student.fit(readable, labels)) < mapped.nbytes / 2
+    assert peak_of(lambda: student.predict(readable)) < mapped.nbytes / 2
+    assert peak_of(lambda: student.robustness_score(readable, labels, epsilon=0.01)) < mapped.nbytes
+    assert same_parameters(student, quick(fitted_teacher(), **params).fit(np.array(mapped), labels))
+    assert peak_of(lambda: np.array(readable)) >= mapped.nbytes  # what a copy would show
