@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from scipy.sparse import csr_matrix, issparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import has_fit_parameter
 
 from skantidistill._checks import (
+    BaseSearchCV,
     check_rows,
     check_same_kind,
     encode_labels,
@@ -173,6 +176,8 @@ def find_teacher(
 ) -> tuple[Any, Blueprint]:
     """Return the fitted teacher and its network; an unfitted one is cloned and fitted on D1.
 
+    Row weights reach every step of a Pipeline and the estimator of a search, where these take them.
+
     Raises
     ------
     TypeError
@@ -194,9 +199,9 @@ def find_teacher(
             )
         teacher = clone(teacher)
         _set_missing_seeds(teacher, random_state)
-        weighted = has_fit_parameter(teacher, "sample_weight")
-        keywords = {"sample_weight": old.weight[old.index]} if weighted else {}
-        teacher.fit(old.X[old.index], old.labels, **keywords)
+        keywords = _weight_keywords(teacher, old.weight[old.index])
+        with config_context(enable_metadata_routing=False):  # the keywords name their steps
+            teacher.fit(old.X[old.index], old.labels, **keywords)
     return teacher, read_teacher(teacher, teacher_classes)
 
 
@@ -279,3 +284,23 @@ def _set_missing_seeds(teacher: Any, random_state: RandomState) -> None:
     for name, value in sorted(teacher.get_params(deep=True).items()):
         if (name == "random_state" or name.endswith("__random_state")) and value is None:
             teacher.set_params(**{name: int(random_state.randint(2**31 - 1))})
+        elif _draws_splits(value):
+            value.random_state = int(random_state.randint(2**31 - 1))  # cloning has copied it
+
+
+def _draws_splits(value: Any) -> bool:
+    """Say whether a parameter is a search's splitter that draws from the global random state."""
+    seedless = getattr(value, "random_state", 0) is None
+    return hasattr(value, "split") and seedless and getattr(value, "shuffle", True)
+
+
+def _weight_keywords(teacher: Any, weight: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
+    """Return the keywords of ``fit`` by which row weights reach every step that takes them."""
+    if isinstance(teacher, BaseSearchCV):
+        return _weight_keywords(teacher.estimator, weight, prefix)
+    if isinstance(teacher, Pipeline):
+        keywords: dict[str, np.ndarray] = {}
+        for name, step in teacher.steps:
+            keywords |= _weight_keywords(step, weight, f"{prefix}{name}__")
+        return keywords
+    return {f"{prefix}sample_weight": weight} if has_fit_parameter(teacher, "sample_weight") else {}
