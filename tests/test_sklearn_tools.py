@@ -169,17 +169,6 @@ def test_bagging_does_not_change_the_teacher():
     assert bagging.score(X, y) > 0.5
 
 
-def test_encoded_labels_are_noticed():
-    X, y = digits("integers")
-    codes = np.searchsorted(np.unique(y), y)
-    # The teacher's labels 4, 9 and 70 are codes of other digits, or of none.
-    with (
-        pytest.warns(UserWarning, match="Are the labels encoded"),
-        pytest.warns(UserWarning, match="have no row in y"),
-    ):
-        quick(fitted_teacher("integers")).fit(X, codes)
-
-
 def test_an_unfitted_teacher_is_fitted_on_the_old_rows_and_can_be_searched():
     X, y = digits()
     teacher = MLPClassifier((6,), max_iter=100)
