@@ -1,45 +1,23 @@
 """Tools of scikit-learn that hand the student other labels than y's: codes 0 to K-1, or 0 and 1."""
 
 import re
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.model_selection import cross_val_predict
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.neural_network import MLPClassifier
 
 from tests.problems import digits, fitted_teacher, old_rows, quick
+from tests.tool_problems import codes_of, numbers, problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 FAST = {"max_iter": 10, "learning_rate_init": 1e-2}
-
-
-@cache
-def numbers(lowest, highest):
-    """Return images of the digits of a range, these digits, and a teacher of three of them."""
-    X, y = load_digits(return_X_y=True)
-    rows = np.flatnonzero((lowest <= y) & (y <= highest))[:480]
-    X, y = X[rows] / 16, y[rows]
-    known = np.isin(y, [lowest, lowest + 1, lowest + 3])
-    return X, y, MLPClassifier((8,), max_iter=1000, random_state=0).fit(X[known], y[known])
-
-
-def problem(kind):
-    """Return inputs, labels and a teacher: strings, or the integers 3 to 9, some of which are codes too."""
-    if kind == "integers":
-        return numbers(3, 9)
-    return *digits(), fitted_teacher()
-
-
-def codes_of(y, labels):
-    """Return the positions of labels among the sorted labels of y."""
-    return np.searchsorted(np.unique(y), labels)
 
 
 def probabilities(student, X, y):
