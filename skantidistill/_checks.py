@@ -32,10 +32,12 @@ from sklearn.utils.validation import (
 __all__ = [
     "BLOCK",
     "FLOATS",
+    "ONE_VS_REST",
     "BaseSearchCV",
     "Interval",
     "Options",
     "StrOptions",
+    "are_one_vs_rest",
     "check_bounds",
     "check_class_weight",
     "check_column_values",
@@ -58,6 +60,10 @@ fit_context = _fit_context
 check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
 BLOCK = 2**20  # numbers that are looked at at a time
+ONE_VS_REST = (
+    "OneVsRestClassifier and OneVsOneClassifier work with teacher=None only: in place of y's labels they "
+    "hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
+)
 
 
 @contextmanager
@@ -280,11 +286,19 @@ def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
     got, known = _kind(labels), _kind(classes)
     if got != known:
         label, class_ = np.unique(labels).tolist()[0], classes.tolist()[0]
-        raise ValueError(
+        error = (
             f"{name} has {got} labels (such as {label!r}), but the teacher's classes are {known} (such as "
             f"{class_!r}). If its outputs stand for labels of {name}, name them in "
             "their order by teacher_classes."
         )
+        raise ValueError(f"{error} {ONE_VS_REST}" if are_one_vs_rest(labels, classes) else error)
+
+
+def are_one_vs_rest(labels: np.ndarray, classes: np.ndarray) -> bool:
+    """Say whether labels are those that one-vs-rest tools make up, and the teacher's classes are not."""
+    made_up: tuple[set, set] = ({0, 1}, {-1, 1})
+    found = set(np.unique(labels).tolist()) if _kind(labels) == "numeric" else set()
+    return found in made_up and not found.issuperset(classes.tolist())
 
 
 def _kind(labels: np.ndarray) -> str:

@@ -19,7 +19,9 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import has_fit_parameter
 
 from skantidistill._checks import (
+    ONE_VS_REST,
     BaseSearchCV,
+    are_one_vs_rest,
     check_rows,
     check_same_kind,
     encode_labels,
@@ -208,6 +210,12 @@ def find_teacher(
 def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.ndarray:
     """Return ``classes_``: the sorted labels of y and of ``teacher_data``; warn of those at a loss."""
     check_same_kind(y, teacher.classes, "y")
+    known = np.isin(y, teacher.classes).any()
+    if not known and (old is None or old.source == "teacher_rows") and are_one_vs_rest(y, teacher.classes):
+        raise ValueError(
+            f"No row of y, whose labels are {np.unique(y).tolist()}, has a label that the teacher knows "
+            f"({teacher.classes.tolist()}). {ONE_VS_REST}"
+        )
     if old is not None:
         check_same_kind(old.labels, teacher.classes, old.source)
         encode_labels(old.labels, teacher.classes, old.source, "the teacher")
@@ -257,7 +265,8 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
     """Warn if the teacher does worse on D1 than always saying D1's most frequent class.
 
     Where D1 has one class only, which no teacher can beat, it is enough to be right half of the time.
-    ``columns`` are those of D1's inputs that the teacher takes, in its order.
+    With the labels that one-vs-rest tools make up it is an error. ``columns`` are those of D1's inputs
+    that the teacher takes, in its order.
     """
     codes = encode_labels(old.labels, teacher.classes, old.source, "the teacher")
     weight, hit = old.weight[old.index], np.empty(len(codes), dtype=bool)
@@ -267,16 +276,22 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
     accuracy = np.average(hit, weights=weight)
     shares = np.bincount(codes, weights=weight) / weight.sum()
     constant = shares.max() if np.count_nonzero(shares) > 1 else 0.5
-    if accuracy < constant:
-        warnings.warn(
-            f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
-            f"{constant:.3f} of a constant answer. Is X scaled as it was for the teacher, with its columns "
-            "in the same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, "
-            "StackingClassifier and others do before they call fit? Then name the teacher's outputs in y's "
-            "labels by teacher_classes.",
-            UserWarning,
-            stacklevel=5,
-        )
+    if accuracy >= constant:
+        return
+    verdict = (
+        f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
+        f"{constant:.3f} of a constant answer."
+    )
+    if old.source != "teacher_data" and are_one_vs_rest(old.y, teacher.classes):
+        raise ValueError(f"{verdict} {ONE_VS_REST}")
+    warnings.warn(
+        f"{verdict} Is X scaled as it was for the teacher, with its columns "
+        "in the same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, "
+        "StackingClassifier and others do before they call fit? Then name the teacher's outputs in y's "
+        "labels by teacher_classes.",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def _set_missing_seeds(teacher: Any, random_state: RandomState) -> None:

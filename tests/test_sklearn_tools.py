@@ -2,7 +2,6 @@
 
 import pickle
 import re
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -89,58 +88,6 @@ def test_other_processes_compute_the_same_scores():
     np.testing.assert_array_equal(here, there)
 
 
-class Recorder(AntiDistilledMLPClassifier):
-    """Remember which old rows every fit saw."""
-
-    seen: ClassVar[list] = []
-
-    def fit(self, X, y, sample_weight=None, *, teacher_data=None, teacher_rows=None):
-        sizes = (len(X), None if teacher_data is None else len(teacher_data[0]))
-        Recorder.seen.append((*sizes, None if teacher_rows is None else len(teacher_rows)))
-        return super().fit(X, y, sample_weight, teacher_data=teacher_data, teacher_rows=teacher_rows)
-
-
-def recorder():
-    """Return a quick recording student with an empty memory."""
-    Recorder.seen.clear()
-    return Recorder(fitted_teacher(), max_iter=2, phi_max_iter=1, random_state=0)
-
-
-def three_classes(n):
-    """Return n rows that the teacher knows, repeated as needed."""
-    X, y = digits()
-    index = np.resize(np.flatnonzero(old_rows()), n)
-    return X[index], y[index]
-
-
-@pytest.mark.parametrize("routing", [False, True])
-@pytest.mark.parametrize("n_old", [100, 480])
-def test_teacher_data_reaches_every_fit_whole(routing, n_old):
-    X, y = digits()
-    assert len(X) == 480  # one size is that of X, which scikit-learn would slice in an array
-    with config_context(enable_metadata_routing=routing):
-        student = recorder()
-        if routing:
-            student.set_fit_request(teacher_data=True)
-        search = GridSearchCV(student, {"lambda_noise": [0.0, 1.0]}, cv=2, error_score="raise")
-        search.fit(X, y, teacher_data=three_classes(n_old))
-    assert Recorder.seen == [(240, n_old, None)] * 4 + [(480, n_old, None)]
-
-
-@pytest.mark.parametrize("routing", [False, True])
-def test_teacher_rows_are_sliced_with_the_inputs(routing):
-    X, y = digits()
-    with config_context(enable_metadata_routing=routing):
-        student = recorder()
-        if routing:
-            student.set_fit_request(teacher_rows=True)
-        keywords = {"cv": KFold(3), "error_score": "raise"}
-        search = GridSearchCV(student, {"lambda_noise": [0.5]}, **keywords)
-        search.fit(X, y, teacher_rows=old_rows())
-        cross_validate(student, X, y, params={"teacher_rows": old_rows()}, **keywords)
-    assert Recorder.seen == [(320, None, 320)] * 3 + [(480, None, 480)] + [(320, None, 320)] * 3
-
-
 def halve(X):
     """Undo a doubling."""
     return X / 2
@@ -167,17 +114,6 @@ def test_bagging_does_not_change_the_teacher():
     bagging.fit(X, y)
     assert intact()
     assert bagging.score(X, y) > 0.5
-
-
-def test_encoded_labels_are_noticed():
-    X, y = digits("integers")
-    codes = np.searchsorted(np.unique(y), y)
-    # The teacher's labels 4, 9 and 70 are codes of other digits, or of none.
-    with (
-        pytest.warns(UserWarning, match="Are the labels encoded"),
-        pytest.warns(UserWarning, match="have no row in y"),
-    ):
-        quick(fitted_teacher("integers")).fit(X, codes)
 
 
 def test_an_unfitted_teacher_is_fitted_on_the_old_rows_and_can_be_searched():
