@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.model_selection import cross_val_predict
@@ -124,6 +125,22 @@ def test_one_versus_rest_with_a_teacher_is_an_error(tool, kind):
     student = quick(teacher(), max_iter=1, phi_max_iter=0)
     with pytest.raises(ValueError, match=ONE_VS_REST):
         ONE_VS_REST_TOOLS[tool](student).fit(*data())
+
+
+@pytest.mark.parametrize("tool", sorted(ONE_VS_REST_TOOLS))
+def test_one_versus_rest_with_routed_numbers_warns_and_predicts_nothing_of_use(tool):
+    # Two new classes 0 and 1 beside old data would look the same to fit, and are no error.
+    X, y, teacher = problem("integers")
+    old = np.isin(y, teacher.classes_)
+    with config_context(enable_metadata_routing=True):
+        student = quick(teacher, max_iter=1, phi_max_iter=0).set_fit_request(teacher_data=True)
+        with pytest.warns(UserWarning, match="are in teacher_data but not in y"):
+            fitted = ONE_VS_REST_TOOLS[tool](student).fit(X, y, teacher_data=(X[old], y[old]))
+        if tool == "output code":
+            assert len(fitted.predict(X)) > len(X)
+        else:
+            with pytest.raises(ValueError, match="shape"):
+                fitted.predict(X)
 
 
 @pytest.mark.parametrize("tool", sorted(ONE_VS_REST_TOOLS))

@@ -27,7 +27,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skantidistill import AntiDistilledMLPClassifier
 from tests.problems import digits, old_rows
-from tests.tool_problems import codes_of, problem
+from tests.tool_problems import codes_of, problem, untouched
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -64,7 +64,8 @@ class Recorder(AntiDistilledMLPClassifier):
     seen: ClassVar[list] = []
 
     def fit(self, X, y, sample_weight=None, *, teacher_data=None, teacher_rows=None):
-        Recorder.seen.append({"X": X, "y": y, "teacher_data": teacher_data, "teacher_rows": teacher_rows})
+        given = {"X": X, "y": y, "teacher_data": teacher_data, "teacher_rows": teacher_rows}
+        Recorder.seen.append({"teacher": self.teacher, **given})
         return super().fit(X, y, sample_weight, teacher_data=teacher_data, teacher_rows=teacher_rows)
 
 
@@ -142,7 +143,9 @@ def run(tool, request=(), kind="strings", **given):
     if request:
         student.set_fit_request(**dict.fromkeys(request, True))
     Recorder.seen.clear()
+    intact = untouched(teacher)
     TOOLS[tool][1](student, X, y, **given)
+    assert intact()
     return list(Recorder.seen)
 
 
@@ -189,6 +192,7 @@ def test_without_keywords_every_tool_runs_and_hands_on_the_labels_that_the_remar
     made_up = re.search(r"would see the labels (-?\d) and 1", TABLE[tool][4])
     labels = np.unique(problem(kind)[1])
     for fit in seen:
+        assert fit["teacher"] is (None if made_up else problem(kind)[2])
         assert fit["teacher_data"] is None
         assert fit["teacher_rows"] is None
         expected = np.arange(len(labels)) if encodes(tool) else [int(made_up[1]), 1] if made_up else labels

@@ -1,5 +1,6 @@
 """Problems for scikit-learn's tools: labels that are never codes 0 to K-1, and labels that may be."""
 
+import pickle
 from functools import cache
 
 import numpy as np
@@ -29,3 +30,9 @@ def problem(kind):
 def codes_of(y, labels):
     """Return the positions of labels among the sorted labels of y."""
     return np.searchsorted(np.unique(y), labels)
+
+
+def untouched(teacher):
+    """Return a function that checks that no attribute of the teacher has changed."""
+    before = pickle.dumps(teacher)
+    return lambda: pickle.dumps(teacher) == before
