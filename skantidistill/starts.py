@@ -138,15 +138,23 @@ def net2net(
         source = np.concatenate([np.arange(n), random_state.randint(n, size=wide - n)])
         params[2 * layer], params[2 * layer + 1] = params[2 * layer][source], params[2 * layer + 1][source]
         above = params[2 * layer + 2]
-        parts = np.ones(wide) if split == "equal" else random_state.standard_exponential((len(above), wide))
-        whole = np.zeros((*parts.shape[:-1], n))
-        np.add.at(whole.T, source, parts.T)
-        params[2 * layer + 2] = above[:, source] * (parts / whole[..., source]).astype(above.dtype)
+        parts = (
+            np.ones((1, wide)) if split == "equal" else random_state.standard_exponential((len(above), wide))
+        )
+        params[2 * layer + 2] = above[:, source] * _shares(parts.astype(above.dtype, copy=False), source)
     new = np.setdiff1d(np.arange(growth.layer_sizes[-1]), growth.outputs)
     r = 1 / np.sqrt(growth.layer_sizes[-2])
     params[-2][new] = random_state.uniform(-r, r, (len(new), growth.layer_sizes[-2]))
     params[-1][new] = random_state.uniform(-r, r, len(new))
     return tuple(params)
+
+
+def _shares(parts: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Divide every column by the sum of the columns that have the same source."""
+    order = np.argsort(source, kind="stable")
+    firsts = np.flatnonzero(np.diff(source[order], prepend=-1))
+    sums = np.add.reduceat(parts[:, order], firsts, axis=1)
+    return parts / sums[:, source]
 
 
 def _draw(random_state: RandomState, r: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
