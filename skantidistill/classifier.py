@@ -76,20 +76,27 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     Parameters
     ----------
     teacher : estimator or None, default=None
-        The classifier to grow: a fitted ``MLPClassifier``, ``LogisticRegression``,
-        ``AntiDistilledMLPClassifier``, or a ``FrozenEstimator`` around one of these. A fitted teacher is
-        never changed and survives ``clone``. An unfitted one is cloned and fitted on D1 in ``fit``.
-        None: a plain perceptron with a fresh start and no phi.
+        The classifier to grow: any that :func:`~skantidistill.teachers.read_teacher` reads, such as a fitted
+        ``MLPClassifier``, ``LogisticRegression``, ``Pipeline`` of scalers and one of these, or
+        ``torch.nn.Sequential``. A fitted teacher is never changed and survives ``clone``. An unfitted one is
+        cloned and fitted on D1 in ``fit``. None: a plain perceptron with a fresh start and no phi.
     teacher_classes : array-like of shape (n_teacher_classes,), default=None
         Labels of the teacher's outputs, in their order; None: its ``classes_``.
     hidden_layer_sizes : "auto", int or tuple of int, default="auto"
-        Units of every hidden layer; as many layers as the teacher has, each at least as wide.
-        "auto": every layer of the teacher doubled; (100,) without a teacher.
+        Units of every hidden layer; at least as many layers as the teacher has, each at least as wide; layers
+        beyond the teacher's at least 2 units a class of the teacher wide. "auto": every layer of the teacher
+        doubled; one layer of 100, or of 2 units a class if that is more, without a teacher or if it has no
+        hidden layers.
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
-        Activation of the hidden layers; None: the teacher's, or "relu" without one.
-    start : {"xavier", "zero", "uniform"}, default="uniform"
+        Activation of the hidden layers; None: the teacher's, or "relu" if there are no hidden layers to take
+        it from.
+    start : str or callable, default="uniform"
         Where phi starts. "uniform": the teacher's parameters in their place, the others small and
-        random; "zero": the others 0; "xavier": nothing of the teacher.
+        random; "zero": the others 0; "net2net": the teacher's units replicated, their outgoing weights
+        shared at random, or in equal parts; "transfer": the teacher's hidden layers at their own size and a
+        fresh output layer; "xavier": nothing of the teacher. A start of your own is a function
+        ``(growth, random_state) -> parameters``, given as it is or by the name under which it was added to
+        :data:`skantidistill.starts.STARTS`.
     lambda_ce : float, default=1.0
         Weight of the cross-entropy on D1 in phi. On (X, y) its weight is 1.
     lambda_teacher : float, default=1e-3
@@ -163,7 +170,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X had names that are all strings.
     coefs_, intercepts_ : list of ndarray of shape (n_in, n_out) and of shape (n_out,)
-        The network, in scikit-learn's orientation.
+        The network, in scikit-learn's orientation; of a teacher with scalers: as it sees scaled inputs.
     n_layers_ : int
         Number of layers, the inputs counted as one.
     n_iter_ : int
@@ -179,7 +186,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     teacher_ : estimator or None
         The fitted teacher.
     growth_ : Growth or None
-        Which unit and class of the teacher is which of the student.
+        Which unit, class and feature of the teacher is which of the student.
     phi_blueprint_ : Blueprint
         The network after phi and before the training on (X, y).
     phi_history_ : list of dict
@@ -196,6 +203,10 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     Arithmetic follows X: float32 stays float32, everything else is float64. A binary problem has two
     logits inside, so its trace and its parameter noise are those of the two-logit network. The same
     seed and the same number of torch threads give the same bits.
+
+    Of a sparse X the noise term moves the values that are not 0, and no others. Where a teacher is a
+    ``Pipeline``, new columns are scaled by scalers of the same kinds, fitted on X; ``delta`` and ``bounds``
+    are in the units of the raw X all the same.
 
     The noise and trace terms depend on the scale of X: scale it (``fit`` warns if it looks unscaled), for the
     teacher as for the student. They also keep the loss from settling, so that ``tol`` seldom stops the
@@ -346,14 +357,17 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs; as many columns as the teacher has.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs, with the teacher's columns among them: by name if both have names, else the first ones. A
+            sparse matrix is never made dense as a whole, nor is a memory map of float32 or float64 copied.
         y : array-like of shape (n_samples,)
             Labels, of the kind (strings, booleans, numbers) of the teacher's.
         sample_weight : array-like of shape (n_samples,), default=None
             Row weights; a row of weight 0 counts as absent.
         teacher_data : tuple (X1, y1) or (X1, y1, sample_weight1), default=None
-            D1, in the space that this estimator itself sees: a Pipeline does not transform it.
+            D1, in the space that this estimator itself sees: a Pipeline does not transform it. Its columns
+            are those of X, or some of them: by name if both have names, else the teacher's. The others
+            are filled with the column means of X (0 if it is sparse).
         teacher_rows : boolean array-like of shape (n_samples,), default=None
             Mask of the rows of X that are D1. Cross-validation slices it with X.
 
@@ -385,7 +399,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
         y : array-like of shape (n_samples,)
             Labels out of ``classes``.
