@@ -39,7 +39,7 @@ ENCODERS = {
 }
 OTHERS = {
     "calibration": meta(lambda student: CalibratedClassifierCV(student, cv=2)),
-    "boosting": meta(lambda student: AdaBoostClassifier(student, n_estimators=2)),
+    "boosting": meta(lambda student: AdaBoostClassifier(student, n_estimators=2, random_state=0)),
 }
 
 
