@@ -19,7 +19,7 @@ from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.datasets import Dataset, fetch_fashion_mnist
 
 FIRST_CLASSES = 3
-#: Number of classes -> hidden layers, epochs of phi, epochs of training; most of the budget is for the last one.
+#: Number of classes -> hidden layers, epochs of phi and of training; most of the budget is for the last.
 STEPS = {5: ((32,), 1, 3), 8: ((128, 64), 1, 3), 10: ((256, 128, 64), 2, 12)}
 BATCH = 256
 PLAIN = {"lambda_noise": 0.0, "lambda_trace": 0.0}

@@ -2,8 +2,8 @@
 A chain of growths: from a linear model to a deep network
 =========================================================
 
-A logistic regression of three digits grows, in three steps, into a network of two hidden layers that knows all
-ten, and keeps what it knew at every step.
+A logistic regression of three digits grows, in three steps, into a network of two hidden layers that knows
+all ten, and keeps what it knew at every step.
 """
 
 # %%
@@ -24,8 +24,8 @@ def score(model, n_classes):
 
 
 # %%
-# Every model is the teacher of the next one. The first growth makes the logistic regression the first layer of
-# a perceptron; the second widens that layer and puts another on top; the third widens both.
+# Every model is the teacher of the next one. The first growth makes the logistic regression the first layer
+# of a perceptron; the second widens that layer and puts another on top; the third widens both.
 model = LogisticRegression(max_iter=1000).fit(X[y < 3], y[y < 3])
 names, known, first = ["logistic\nregression"], [score(model, 3)], [score(model, 3)]
 for n_classes, hidden_layer_sizes in {5: (32,), 8: (64, 32), 10: (128, 64)}.items():

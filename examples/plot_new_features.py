@@ -2,8 +2,8 @@
 A scaled model gains new features
 =================================
 
-A pipeline that was fitted on four measurements grows to all thirty, in another order, and starts out as exactly
-the model that it was.
+A pipeline that was fitted on four measurements grows to all thirty, in another order, and starts out as
+exactly the model that it was.
 """
 
 # %%
