@@ -95,6 +95,28 @@ def test_a_start_of_other_shapes():
     refuse(quick(fitted_teacher(), start=short), ValueError, *words)
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (None, TypeError, ("must return arrays of numbers (W_1, b_1, ...), got NoneType",)),
+        ([["a"]], TypeError, ("must return arrays of numbers", "got list", "could not convert")),
+        ([[1, [2]]], TypeError, ("must return arrays of numbers", "got list")),
+    ],
+)
+def test_a_start_that_returns_no_parameters(value, error, words):
+    refuse(
+        quick(fitted_teacher(), start=lambda growth, random_state: value), error, "start=<function", *words
+    )
+
+
+def test_a_start_that_is_not_finite():
+    def broken(growth, random_state):
+        return [p * np.nan for p in STARTS["zero"](growth)]
+
+    words = ("start=<function", "returned parameters that are NaN or infinite")
+    refuse(quick(fitted_teacher(), start=broken), ValueError, *words)
+
+
 def test_labels_in_teacher_data_that_the_teacher_does_not_know():
     words = ("teacher_data has labels that the teacher doesn't know", "'five'", "['four', 'one', 'two']")
     refuse(quick(fitted_teacher()), ValueError, *words, teacher_data=digits())

@@ -362,6 +362,33 @@ def test_a_start_may_be_a_function_or_be_registered_by_name(monkeypatch):
     assert same_parameters(given, quick(fitted_teacher(), start="ones", phi_max_iter=0).fit(X, y))
 
 
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, torch.tensor, np.float32, np.asfortranarray])
+def test_whatever_numbers_a_start_returns_the_student_has_its_own_copy_in_its_own_precision(convert):
+    X, y = digits()
+    kept = []
+
+    def start(growth, random_state):
+        kept.extend(convert(np.round(p, 2)) for p in STARTS["uniform"](growth, random_state))
+        return kept
+
+    student = quick(fitted_teacher(), start=start, phi_max_iter=0).fit(X, y)
+    for param, value in zip(student.phi_blueprint_.parameters, kept, strict=True):
+        assert param.dtype == np.float64
+        np.testing.assert_array_equal(param, np.asarray(value, dtype=np.float64))
+        assert not np.shares_memory(param, np.asarray(value))
+
+
+def test_transfer_of_a_linear_teacher_is_a_fresh_linear_student():
+    X, y = digits()
+    rows = old_rows()
+    teacher = LogisticRegression(max_iter=1000).fit(X[rows], y[rows])
+    student = quick(teacher, start="transfer").fit(X, y)
+    assert student.blueprint_.layer_sizes == (64, 6)
+    assert student.growth_.layers == []
+    fresh = quick(teacher, start="xavier", hidden_layer_sizes=(), lambda_teacher=0).fit(X, y)
+    assert same_parameters(student, fresh)
+
+
 def test_net2net_with_the_teachers_term_warns():
     X, y = digits()
     with pytest.warns(UserWarning, match=r"start='net2net' divides .* use lambda_teacher=0"):
