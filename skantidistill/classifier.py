@@ -44,6 +44,7 @@ from skantidistill.old_data import (
 )
 from skantidistill.prediction import PredictsByBlueprint
 from skantidistill.settings import (
+    check_old_inside,
     check_settings,
     check_unfitted_teacher,
     hidden_layer_sizes,
@@ -504,8 +505,10 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             if old is not None:
                 if old.X.shape[1] < n_features or old.columns is not None:
                     fill = column_means(data.X, data.weight, data.index)
-                    old = complete_columns(old, self.growth_.features, fill)
-                warn_of_wrong_labels(teacher, self.growth_.columns[0], old)
+                    given, old = old, complete_columns(old, self.growth_.features, fill)
+                    if given.columns is None:
+                        check_old_inside(self, given, n_features, self.growth_.features)
+                warn_of_wrong_labels(teacher, self.growth_.features, old)
                 blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
 

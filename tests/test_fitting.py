@@ -245,6 +245,23 @@ def test_teacher_data_is_held_to_bounds_and_names():
         quick(teacher).fit(frame, y, teacher_data=(frame.iloc[rows, 1:], y[rows]))
 
 
+@pytest.mark.parametrize("named_data", [False, True])
+def test_teacher_data_in_the_teachers_columns_is_held_to_their_bounds(named_data):
+    X, y = digits()
+    rows, teacher = old_rows(), named_teacher(40)
+    frame = named(X * np.arange(1, 65)).iloc[:, ::-1]  # pixel i is in [0, i + 1]
+    low, high = np.zeros(64), np.arange(64, 0, -1.0)
+    old = named(X).iloc[rows, :40]
+    given = old if named_data else old.to_numpy()
+    quick(teacher, bounds=(low, high), lambda_noise=0, lambda_trace=0).fit(
+        frame, y, teacher_data=(given, y[rows])
+    )
+    high[63 - 36] = X[:, 36].max() / 2
+    frame["pixel36"] = 0.0
+    with pytest.raises(ValueError, match=r"teacher_data has a value outside bounds: .*, feature 36"):
+        quick(teacher, bounds=(low, high)).fit(frame, y, teacher_data=(given, y[rows]))
+
+
 def test_names_travel_with_the_student():
     X, y = digits()
     frame = named(X)
