@@ -434,7 +434,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
                 "give a dict of weights."
             )
         first = check_first_partial_fit(self, classes)
-        X, y, weight = self._check_data(X, y, sample_weight, reset=first)
+        X, y, weight = self._check_data(X, y, sample_weight, reset=first, labels=self.classes_)
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen):
             raise ValueError(
@@ -452,11 +452,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         return self
 
     def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, reset: bool
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
         check_classification_targets(y)
-        check_class_weight(self.class_weight, y)
+        check_class_weight(self.class_weight, y if labels is None else labels)
         weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
         if not weight.any():
             raise ValueError("class_weight times sample_weight is zero for every row; one row must count.")

@@ -198,6 +198,15 @@ def test_partial_fit_refuses_what_needs_all_rows(changed):
         student.partial_fit(X, y, classes=np.unique(y))
 
 
+def test_batches_of_partial_fit_need_not_have_the_classes_that_are_weighed():
+    X, y = digits()
+    student = quick(fitted_teacher(), class_weight={"five": 3.0}).partial_fit(X, y, classes=np.unique(y))
+    rows = y != "five"
+    student.partial_fit(X[rows], y[rows])
+    with pytest.raises(ValueError, match=r"class_weight names \['six'\], none of which is a label"):
+        student.set_params(class_weight={"six": 3.0}).partial_fit(X, y)
+
+
 def test_a_failed_partial_fit_leaves_nothing_behind():
     X, y = digits()
     student = quick(fitted_teacher())
