@@ -229,6 +229,8 @@ def test_bad_teacher_data():
     refuse(student, ValueError, "teacher_data has 5 features, the teacher 64 and X 64", teacher_data=few)
     refuse(student, ValueError, "teacher_data has 128 features, but X has 64", teacher_data=many)
     refuse(student, ValueError, "480 rows in X but 3 labels", teacher_data=(X, y[:3]))
+    for X1 in ([[1.0, 2.0], [3.0]], [["a", "b"]], X[0], None):  # ragged, strings, a vector, nothing
+        refuse(student, ValueError, "teacher_data: ", teacher_data=(X1, y[:1]))
 
 
 def test_old_data_without_a_teacher_is_a_warning():
