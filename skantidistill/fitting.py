@@ -73,7 +73,7 @@ def _input_scaling(
     scale, shift = np.ones(growth.layer_sizes[0]), np.zeros(growth.layer_sizes[0])
     scale[growth.features], shift[growth.features] = teacher.input_scale, teacher.input_shift
     if len(new):
-        columns = data.X[data.index][:, new]
+        columns = data.X[:, new][data.index]  # in this order: all columns of all rows may be much
         scale[new], shift[new] = scale_like(scalers(student.teacher_), columns, data.weight[data.index])
     return scale, shift
 
