@@ -167,10 +167,14 @@ def check_rows(
             f"teacher_data must be a tuple (X1, y1) or (X1, y1, sample_weight1), got {type(data).__name__}"
             f"{f' of length {len(data)}' if hasattr(data, '__len__') else ''}."
         )
-    if np.shape(data[0])[:1] == (0,):
-        raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
     accept = ["csr"] if sparse else False
-    X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
+    try:
+        if np.shape(data[0])[:1] == (0,):
+            raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
+        X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if "teacher_data" in text else f"teacher_data: {text}") from None
     columns = _match_columns(estimator, data[0], X.shape[1])
     y = check_labels(data[1], "teacher_data")
     if len(y) != X.shape[0]:
@@ -182,7 +186,7 @@ def check_rows(
 
 
 def _match_columns(estimator: Any, X1: Any, n_columns: int) -> np.ndarray | None:
-    """Return X's column of every column of ``teacher_data`` if both have names, else None."""
+    """Return X's column of every column of ``teacher_data`` by name; None: X's in X's order, or no names."""
     if n_columns > estimator.n_features_in_:
         raise ValueError(
             f"teacher_data has {n_columns} features, but X has {estimator.n_features_in_}; give columns that "
@@ -199,7 +203,8 @@ def _match_columns(estimator: Any, X1: Any, n_columns: int) -> np.ndarray | None
         raise ValueError(
             f"teacher_data has a column named {unknown[0]!r}, which X has not; X's columns are {list(names)}."
         )
-    return np.array([position[name] for name in names1])
+    columns = np.array([position[name] for name in names1])
+    return None if np.array_equal(columns, np.arange(len(names))) else columns
 
 
 def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight") -> np.ndarray:

@@ -44,6 +44,7 @@ from skantidistill.old_data import (
 )
 from skantidistill.prediction import PredictsByBlueprint
 from skantidistill.settings import (
+    check_old_inside,
     check_settings,
     check_unfitted_teacher,
     hidden_layer_sizes,
@@ -447,7 +448,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
                 "give a dict of weights."
             )
         first = check_first_partial_fit(self, classes)
-        X, y, weight = self._check_data(X, y, sample_weight, reset=first)
+        X, y, weight = self._check_data(X, y, sample_weight, reset=first, labels=self.classes_)
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen):
             raise ValueError(
@@ -465,11 +466,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         return self
 
     def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, reset: bool
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
         check_classification_targets(y)
-        check_class_weight(self.class_weight, y)
+        check_class_weight(self.class_weight, y if labels is None else labels)
         weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
         if not weight.any():
             raise ValueError("class_weight times sample_weight is zero for every row; one row must count.")
@@ -518,8 +519,10 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             if old is not None:
                 if old.X.shape[1] < n_features or old.columns is not None:
                     fill = column_means(data.X, data.weight, data.index)
-                    old = complete_columns(old, self.growth_.features, fill)
-                warn_of_wrong_labels(teacher, self.growth_.columns[0], old)
+                    given, old = old, complete_columns(old, self.growth_.features, fill)
+                    if given.columns is None:
+                        check_old_inside(self, given, n_features, self.growth_.features)
+                warn_of_wrong_labels(teacher, self.growth_.features, old)
                 blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
 

@@ -55,8 +55,7 @@ def grow(
     teacher = teacher.with_parameters(tuple(np.array(p, dtype=dtype) for p in teacher.parameters))
     growth = match(student, teacher, data.X.shape[1], classes, names)
     start = STARTS[student.start] if isinstance(student.start, str) else student.start
-    params = start(growth, random_state)
-    _check_start(student.start, params, growth)
+    params = _check_start(student.start, start(growth, random_state), growth, dtype)
     scale, shift = _input_scaling(student, growth, data)
     activation = growth.teacher.activation
     return growth, Blueprint(
@@ -74,20 +73,30 @@ def _input_scaling(
     scale, shift = np.ones(growth.layer_sizes[0]), np.zeros(growth.layer_sizes[0])
     scale[growth.features], shift[growth.features] = teacher.input_scale, teacher.input_shift
     if len(new):
-        columns = data.X[data.index][:, new]
+        columns = data.X[:, new][data.index]  # in this order: all columns of all rows may be much
         scale[new], shift[new] = scale_like(scalers(student.teacher_), columns, data.weight[data.index])
     return scale, shift
 
 
-def _check_start(start: Any, params: Any, growth: Growth) -> None:
-    """Raise unless a start, which may be a user's function, has returned parameters of the right shapes."""
+def _check_start(start: Any, params: Any, growth: Growth, dtype: Any) -> list[np.ndarray]:
+    """Return copies of what a start, which may be a user's function, has returned, or say what is wrong."""
     shapes = [shape for n_in, n_out in pairwise(growth.layer_sizes) for shape in ((n_out, n_in), (n_out,))]
-    got = [np.shape(p) for p in params]
+    try:
+        arrays = [np.array(np.asarray(p), dtype=dtype) for p in params]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"start={start!r} must return arrays of numbers (W_1, b_1, ...), got {type(params).__name__} "
+            f"({error})."
+        ) from None
+    got = [a.shape for a in arrays]
     if got != shapes:
         raise ValueError(
             f"start={start!r} returned parameters of shapes {got}; this student's (W_1, b_1, ...) have the "
             f"shapes {shapes}."
         )
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise ValueError(f"start={start!r} returned parameters that are NaN or infinite.")
+    return arrays
 
 
 def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:

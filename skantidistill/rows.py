@@ -69,7 +69,7 @@ class Rows(torch.utils.data.Dataset):
         if self.scaled is not None:  # which may move a 0, so that every column matters
             dense, columns = X.toarray(), None
         else:
-            active = np.unique(X.indices)
+            active = np.unique(X.indices[X.data != 0])
             dense, columns = X[:, active].toarray(), self._tensor(active.astype(np.int64))
         return SparseBatch(self._tensors(dense, rows), columns, self._tensor(dense != 0))
 

@@ -32,6 +32,7 @@ from skantidistill.teachers import name_outputs
 from skantidistill.training import check_callbacks
 
 __all__ = [
+    "check_old_inside",
     "check_settings",
     "check_unfitted_teacher",
     "choose_trace",
@@ -58,8 +59,23 @@ def check_settings(student: Any, X: Any, old: OldData | None) -> None:
     check_column_values(student.delta, X.shape[1], "delta")
     bounds = check_bounds(student.bounds, X.shape[1])
     check_inside(X, bounds)
-    if old is not None and old.source == "teacher_data" and bounds is not None:
-        columns = slice(old.X.shape[1]) if old.columns is None else old.columns
+    if old is not None and old.source == "teacher_data":
+        check_old_inside(student, old, X.shape[1])
+
+
+def check_old_inside(student: Any, old: OldData, n_features: int, features: np.ndarray | None = None) -> None:
+    """Raise if ``teacher_data`` leaves the bounds.
+
+    Where it has fewer columns than X and does not name them, they are the teacher's, and bounds of single
+    columns can't be checked before these are known: ``features``.
+    """
+    bounds = check_bounds(student.bounds, n_features)
+    if bounds is None:
+        return
+    columns: Any = features if old.columns is None else old.columns
+    if old.columns is None and old.X.shape[1] == n_features:
+        columns = slice(None)
+    if columns is not None or not any(b.ndim for b in bounds):
         check_inside(old.X, tuple(b[columns] if b.ndim else b for b in bounds), "teacher_data")
 
 

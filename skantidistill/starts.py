@@ -58,7 +58,13 @@ def zero(growth: Growth, random_state: RandomState | None = None) -> tuple[np.nd
     layers). For relu the added hidden units never train: they output 0, their outgoing weights are 0,
     and the gradient of both stays 0. Only the new outputs learn, and the weights of new features.
     (Parameter noise lifts the units off 0: with ``parameter_noise_std > 0`` they train.)
+
+    Raises
+    ------
+    ValueError
+        If inserted layers hold the outputs of the teacher's classes, and the student has none of these.
     """
+    _check_something_carried(growth)
     params: list[np.ndarray] = []
     for n_in, n_out in itertools.pairwise(growth.layer_sizes):
         params += [np.zeros((n_out, n_in), growth.teacher.dtype), np.zeros(n_out, growth.teacher.dtype)]
@@ -125,6 +131,11 @@ def net2net(
         them apart. "random" draws shares for every outgoing weight by itself, so that their gradients
         differ.
 
+    Raises
+    ------
+    ValueError
+        As :func:`zero`; also if ``split`` is unknown.
+
     References
     ----------
     T. Chen, I. Goodfellow, J. Shlens, "Net2Net", ICLR 2016 (arXiv:1511.05641), algorithm 1 (its
@@ -132,6 +143,7 @@ def net2net(
     """
     if split not in ("random", "equal"):
         raise ValueError(f"split={split!r} is unknown; use 'random' or 'equal'.")
+    _check_something_carried(growth)
     params = list(zero(growth.with_hidden_layer_sizes(growth.smallest_hidden_layer_sizes)))
     for layer, wide in enumerate(growth.layer_sizes[1:-1]):
         n = len(params[2 * layer])
@@ -147,6 +159,16 @@ def net2net(
     params[-2][new] = random_state.uniform(-r, r, (len(new), growth.layer_sizes[-2]))
     params[-1][new] = random_state.uniform(-r, r, len(new))
     return tuple(params)
+
+
+def _check_something_carried(growth: Growth) -> None:
+    """Raise if inserted layers would carry the outputs of classes of which the student has none."""
+    if 0 in growth.smallest_hidden_layer_sizes:
+        raise ValueError(
+            f"hidden_layer_sizes={growth.layer_sizes[1:-1]} carry the teacher's outputs only, and the "
+            "student has none of its classes, so that nothing is left to start from; use start='uniform' or "
+            "'xavier'."
+        )
 
 
 def _shares(parts: np.ndarray, source: np.ndarray) -> np.ndarray:

@@ -95,6 +95,28 @@ def test_a_start_of_other_shapes():
     refuse(quick(fitted_teacher(), start=short), ValueError, *words)
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (None, TypeError, ("must return arrays of numbers (W_1, b_1, ...), got NoneType",)),
+        ([["a"]], TypeError, ("must return arrays of numbers", "got list", "could not convert")),
+        ([[1, [2]]], TypeError, ("must return arrays of numbers", "got list")),
+    ],
+)
+def test_a_start_that_returns_no_parameters(value, error, words):
+    refuse(
+        quick(fitted_teacher(), start=lambda growth, random_state: value), error, "start=<function", *words
+    )
+
+
+def test_a_start_that_is_not_finite():
+    def broken(growth, random_state):
+        return [p * np.nan for p in STARTS["zero"](growth)]
+
+    words = ("start=<function", "returned parameters that are NaN or infinite")
+    refuse(quick(fitted_teacher(), start=broken), ValueError, *words)
+
+
 def test_labels_in_teacher_data_that_the_teacher_does_not_know():
     words = ("teacher_data has labels that the teacher doesn't know", "'five'", "['four', 'one', 'two']")
     refuse(quick(fitted_teacher()), ValueError, *words, teacher_data=digits())
@@ -207,6 +229,8 @@ def test_bad_teacher_data():
     refuse(student, ValueError, "teacher_data has 5 features, the teacher 64 and X 64", teacher_data=few)
     refuse(student, ValueError, "teacher_data has 128 features, but X has 64", teacher_data=many)
     refuse(student, ValueError, "480 rows in X but 3 labels", teacher_data=(X, y[:3]))
+    for X1 in ([[1.0, 2.0], [3.0]], [["a", "b"]], X[0], None):  # ragged, strings, a vector, nothing
+        refuse(student, ValueError, "teacher_data: ", teacher_data=(X1, y[:1]))
 
 
 def test_old_data_without_a_teacher_is_a_warning():

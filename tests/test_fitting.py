@@ -198,6 +198,15 @@ def test_partial_fit_refuses_what_needs_all_rows(changed):
         student.partial_fit(X, y, classes=np.unique(y))
 
 
+def test_batches_of_partial_fit_need_not_have_the_classes_that_are_weighed():
+    X, y = digits()
+    student = quick(fitted_teacher(), class_weight={"five": 3.0}).partial_fit(X, y, classes=np.unique(y))
+    rows = y != "five"
+    student.partial_fit(X[rows], y[rows])
+    with pytest.raises(ValueError, match=r"class_weight names \['six'\], none of which is a label"):
+        student.set_params(class_weight={"six": 3.0}).partial_fit(X, y)
+
+
 def test_a_failed_partial_fit_leaves_nothing_behind():
     X, y = digits()
     student = quick(fitted_teacher())
@@ -243,6 +252,23 @@ def test_teacher_data_is_held_to_bounds_and_names():
         ValueError, match="teacher_data lacks columns that the teacher was fitted on, among them"
     ):
         quick(teacher).fit(frame, y, teacher_data=(frame.iloc[rows, 1:], y[rows]))
+
+
+@pytest.mark.parametrize("named_data", [False, True])
+def test_teacher_data_in_the_teachers_columns_is_held_to_their_bounds(named_data):
+    X, y = digits()
+    rows, teacher = old_rows(), named_teacher(40)
+    frame = named(X * np.arange(1, 65)).iloc[:, ::-1]  # pixel i is in [0, i + 1]
+    low, high = np.zeros(64), np.arange(64, 0, -1.0)
+    old = named(X).iloc[rows, :40]
+    given = old if named_data else old.to_numpy()
+    quick(teacher, bounds=(low, high), lambda_noise=0, lambda_trace=0).fit(
+        frame, y, teacher_data=(given, y[rows])
+    )
+    high[63 - 36] = X[:, 36].max() / 2
+    frame["pixel36"] = 0.0
+    with pytest.raises(ValueError, match=r"teacher_data has a value outside bounds: .*, feature 36"):
+        quick(teacher, bounds=(low, high)).fit(frame, y, teacher_data=(given, y[rows]))
 
 
 def test_names_travel_with_the_student():
@@ -360,6 +386,33 @@ def test_a_start_may_be_a_function_or_be_registered_by_name(monkeypatch):
     assert all(np.all(p == 1) for p in given.phi_blueprint_.parameters)
     monkeypatch.setitem(STARTS, "ones", ones)
     assert same_parameters(given, quick(fitted_teacher(), start="ones", phi_max_iter=0).fit(X, y))
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, torch.tensor, np.float32, np.asfortranarray])
+def test_whatever_numbers_a_start_returns_the_student_has_its_own_copy_in_its_own_precision(convert):
+    X, y = digits()
+    kept = []
+
+    def start(growth, random_state):
+        kept.extend(convert(np.round(p, 2)) for p in STARTS["uniform"](growth, random_state))
+        return kept
+
+    student = quick(fitted_teacher(), start=start, phi_max_iter=0).fit(X, y)
+    for param, value in zip(student.phi_blueprint_.parameters, kept, strict=True):
+        assert param.dtype == np.float64
+        np.testing.assert_array_equal(param, np.asarray(value, dtype=np.float64))
+        assert not np.shares_memory(param, np.asarray(value))
+
+
+def test_transfer_of_a_linear_teacher_is_a_fresh_linear_student():
+    X, y = digits()
+    rows = old_rows()
+    teacher = LogisticRegression(max_iter=1000).fit(X[rows], y[rows])
+    student = quick(teacher, start="transfer").fit(X, y)
+    assert student.blueprint_.layer_sizes == (64, 6)
+    assert student.growth_.layers == []
+    fresh = quick(teacher, start="xavier", hidden_layer_sizes=(), lambda_teacher=0).fit(X, y)
+    assert same_parameters(student, fresh)
 
 
 def test_net2net_with_the_teachers_term_warns():

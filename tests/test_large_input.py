@@ -1,6 +1,8 @@
 """Sparse matrices and memory maps: the same students as from plain arrays, and never a whole copy."""
 
 import tracemalloc
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skantidistill import robustness_score
+from skantidistill import fitting, robustness_score
+from skantidistill.growth import Growth
 from skantidistill.network import SparseBatch
 from skantidistill.objective import Objective
+from skantidistill.old_data import OldData
 from skantidistill.rows import Minibatches, Rows
+from skantidistill.teachers import read_teacher
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 from tests.strategies import make_network, seeds
 
@@ -35,6 +42,51 @@ def test_sparse_and_dense_input_give_the_same_student(kind):
     np.testing.assert_allclose(dense.predict_proba(kind(X)), dense.predict_proba(X), rtol=1e-10, atol=1e-12)
     assert sparse.score(kind(X), y) == dense.score(X, y)
     assert not same_parameters(dense, quick(fitted_teacher()).fit(X, y))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_zeros_that_are_stored_are_zeros(scaled):
+    X, y = digits()
+    X = X * (np.arange(64) < 50)  # so that no minibatch has a value in the others
+    S = sp.csr_matrix(X)
+    rows, columns = np.nonzero(np.random.default_rng(0).random(X.shape) < 0.3)
+    filled = sp.csr_matrix(
+        (
+            np.append(S.data, np.zeros(len(rows))),
+            (np.append(S.nonzero()[0], rows), np.append(S.nonzero()[1], columns)),
+        ),
+        shape=X.shape,
+    )
+    assert filled.nnz > S.nnz
+    old = old_rows()
+    teacher = MLPClassifier((8,), max_iter=500, random_state=0)
+    if scaled:
+        teacher = make_pipeline(StandardScaler(), teacher)
+    teacher.fit(X[old], y[old])
+    assert same_parameters(quick(teacher).fit(S, y), quick(teacher).fit(filled, y))
+
+
+def test_scaling_new_columns_copies_these_columns_only():
+    random_state = np.random.RandomState(0)
+    X, y = random_state.randn(4000, 300), np.arange(4000) % 3
+    known = y < 2
+    teacher = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[known, :299], y[known])
+    blueprint = read_teacher(teacher)
+    student = SimpleNamespace(teacher_=teacher)
+    growth = Growth(replace(blueprint, activation="relu"), 300, (6,), np.arange(3))
+    data = OldData(X, y, np.ones(4000), np.flatnonzero(known), "y")
+    tracemalloc.start()
+    scale, shift = fitting._input_scaling(student, growth, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 10
+    np.testing.assert_allclose(
+        (X * scale + shift)[known, 299],
+        StandardScaler().fit_transform(X[known, 299:])[:, 0],
+        rtol=1e-10,
+        atol=1e-12,
+    )
+    np.testing.assert_array_equal(scale[:299], blueprint.input_scale)
 
 
 def test_every_way_to_fit_takes_sparse_input():

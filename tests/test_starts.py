@@ -139,6 +139,29 @@ def test_replicas_that_share_equally_stay_identical_and_others_part(start):
         assert (distance < 1e-9) == (start == "net2net_equal")
 
 
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize(("sizes", "hidden"), [((4,), (6, 5)), ((4, 6), (7, 3))])
+def test_starts_that_carry_the_teacher_are_refused_where_it_has_nothing_to_carry(sizes, hidden, activation):
+    params = normal_parameters((*sizes, 2), np.random.default_rng(0))
+    teacher = Blueprint(params[::2], params[1::2], activation, LABELS[:2])
+    growth = Growth(teacher, 4, hidden, LABELS[2:])
+    words = re.escape(
+        f"hidden_layer_sizes={hidden} carry the teacher's outputs only, and the student has none"
+    )
+    for start in (STARTS["zero"], STARTS["net2net"], STARTS["net2net_equal"]):
+        with pytest.raises(ValueError, match=words):
+            start(growth, np.random.RandomState(0))
+    assert np.all(uniform(growth, np.random.RandomState(0))[-2] != 0)
+    # With one of its classes there is something, and it is kept.
+    growth = Growth(teacher, 4, hidden, LABELS[1:])
+    X = np.random.default_rng(1).normal(size=(9, 4))
+    for start in (STARTS["zero"], STARTS["net2net"]):
+        grown = start(growth, np.random.RandomState(0))
+        logits = Blueprint(grown[::2], grown[1::2], activation, LABELS[1:]).logits(X)
+        assert_allclose(logits[:, 0], teacher.logits(X)[:, 1], rtol=1e-12, atol=1e-12)
+        assert np.ptp(logits[:, 0]) > 0.1
+
+
 def test_transfer_keeps_the_hidden_layers_and_draws_a_fresh_output_layer():
     growth = make_growth(grown=(30, 25)).without_output_layer()
     params = transfer(growth, np.random.RandomState(5))
