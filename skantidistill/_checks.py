@@ -98,8 +98,11 @@ def _(estimator: Pipeline) -> bool:
     return bool(estimator.steps) and is_fitted(estimator.steps[-1][1])
 
 
-def check_column_values(value: Any, n_features: int, name: str) -> float | np.ndarray:
-    """Return a non-negative scalar, or one such value a feature."""
+def check_column_values(
+    value: Any, n_features: int, name: str, columns: np.ndarray | None = None
+) -> float | np.ndarray:
+    """Return a non-negative scalar, or one such value a feature; a Series is matched to columns by name."""
+    value = _in_order_of(columns, value, name)
     try:
         if np.asarray(value).dtype.kind not in "iuf":
             raise TypeError
@@ -116,12 +119,28 @@ def check_column_values(value: Any, n_features: int, name: str) -> float | np.nd
     return float(values) if values.ndim == 0 else values
 
 
-def check_bounds(bounds: Any, n_features: int) -> tuple[Any, Any] | None:
-    """Return (low, high), each a scalar or of shape (n_features,), or None."""
+def _in_order_of(columns: np.ndarray | None, value: Any, name: str) -> Any:
+    """Return the values of a pandas Series in the order of X's columns; anything else as it is."""
+    if columns is None or not (hasattr(value, "reindex") and hasattr(value, "index")):
+        return value
+    if set(value.index) != set(columns) or len(value.index) != len(columns):
+        raise ValueError(
+            f"{name} is a {type(value).__name__} whose index is not X's columns, {list(columns[:3])} and so "
+            "on; give it that index, or an array in the order of the columns."
+        )
+    return value.reindex(list(columns)).to_numpy()
+
+
+def check_bounds(bounds: Any, n_features: int, columns: np.ndarray | None = None) -> tuple[Any, Any] | None:
+    """Return (low, high), each a scalar or of shape (n_features,), or None; a Series is matched by name."""
     if bounds is None:
         return None
     try:
-        low, high = (np.array(b, dtype=np.float64) for b in bounds)
+        ends = [_in_order_of(columns, b, "bounds") for b in bounds]
+    except TypeError:
+        ends = []
+    try:
+        low, high = (np.array(b, dtype=np.float64) for b in ends)
     except (TypeError, ValueError):
         raise ValueError(
             f"bounds={bounds!r} is not a pair (low, high) of numbers; give for example (0, 1), or None."
@@ -290,7 +309,7 @@ def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
     """Raise if labels are of another kind (strings, booleans, numbers) than the teacher's classes."""
     got, known = _kind(labels), _kind(classes)
     if got != known:
-        label, class_ = np.unique(labels).tolist()[0], classes.tolist()[0]
+        label, class_ = np.unique(labels).tolist()[0], np.array(classes.tolist()[:1]).tolist()[0]
         error = (
             f"{name} has {got} labels (such as {label!r}), but the teacher's classes are {known} (such as "
             f"{class_!r}). If its outputs stand for labels of {name}, name them in "

@@ -140,14 +140,16 @@ class Blueprint:
 
         Parameters
         ----------
-        X : ndarray or sparse matrix of shape (n_samples, n_features)
-            Raw inputs; the scaling is applied here. They are read in blocks of rows, so that a memory map may
-            be larger than memory; a sparse matrix is never made dense.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Raw inputs, columns in the network's order; the scaling is applied here. They are read in blocks
+            of rows, so that a memory map may be larger than memory; a sparse matrix is never made dense.
 
         Returns
         -------
         logits : ndarray of shape (n_samples, n_classes)
         """
+        if not issparse(X):
+            X = np.asarray(X)
         network = self.folded() if issparse(X) else self
         blocks = [network._block_logits(X[rows]) for rows in gen_batches(X.shape[0], BATCH_ROWS)]
         return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]

@@ -94,8 +94,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     start : str or callable, default="uniform"
         Where phi starts. "uniform": the teacher's parameters in their place, the others small and
         random; "zero": the others 0; "net2net": the teacher's units replicated, their outgoing weights
-        shared at random, or in equal parts; "transfer": the teacher's hidden layers at their own size and a
-        fresh output layer; "xavier": nothing of the teacher. A start of your own is a function
+        shared at random ("net2net_equal": in equal parts); "transfer": the teacher's hidden layers at their
+        own size and a fresh output layer; "xavier": nothing of the teacher. A start of your own is a function
         ``(growth, random_state) -> parameters``, given as it is or by the name under which it was added to
         :data:`skantidistill.starts.STARTS`.
     lambda_ce : float, default=1.0
@@ -107,7 +107,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     lambda_trace : float, default=2e-3
         Weight of the trace of the Hessian.
     delta : float or array-like of shape (n_features,), default=0.01
-        Half-width of the neighbourhood (standard deviation if "normal"), in the units of X.
+        Half-width of the neighbourhood (standard deviation if "normal"), in the units of X: for columns of
+        different scales one value each, for example ``0.01 * X.std(axis=0)``. A Series is matched by name.
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
         from a uniform point of the cube, projected back onto it.
@@ -426,6 +427,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any
     ) -> "AntiDistilledMLPClassifier":
         resume = self.warm_start and hasattr(self, "blueprint_")
+        if self.teacher is not None:
+            check_readable(self.teacher)
         X, y, weight = self._check_data(X, y, sample_weight, reset=not resume)
         random_state = check_random_state(self.random_state)
         index, valid_index = split_rows(self, y, weight, random_state)
@@ -448,6 +451,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
                 "give a dict of weights."
             )
         first = check_first_partial_fit(self, classes)
+        if first and self.teacher is not None:
+            check_readable(self.teacher)
         X, y, weight = self._check_data(X, y, sample_weight, reset=first, labels=self.classes_)
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen):
@@ -506,7 +511,6 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             blueprint = start_fresh(self, n_features, self.classes_, random_state, dtype)
             warn_of_scale(self, blueprint, data.X)
         else:
-            check_readable(self.teacher)
             if old is not None and not is_fitted(self.teacher):
                 check_unfitted_teacher(self, old, labels, n_features)
             self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)

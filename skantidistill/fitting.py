@@ -186,7 +186,8 @@ def train_student(
     _record(student, trained, valid_rows is not None)
     if not (trained.stopped or one_epoch):
         warnings.warn(
-            f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet.",
+            f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet. "
+            "(With the noise and trace terms, tol=1e-3 is often enough.)",
             ConvergenceWarning,
             stacklevel=5,
         )
@@ -242,8 +243,9 @@ def _record(student: Any, trained: Trained, validated: bool) -> None:
 
 def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
     n_features = blueprint.layer_sizes[0]
-    delta = check_column_values(student.delta, n_features, "delta")
-    bounds: Any = check_bounds(student.bounds, n_features)
+    columns = getattr(student, "feature_names_in_", None)
+    delta = check_column_values(student.delta, n_features, "delta", columns)
+    bounds: Any = check_bounds(student.bounds, n_features, columns)
     if blueprint.input_scale is not None:  # both are in raw units, the network sees scaled inputs
         delta = delta * np.abs(blueprint.input_scale)
         if bounds is not None:

@@ -264,6 +264,15 @@ def _selector(indices: np.ndarray) -> np.ndarray | slice:
 def _match_features(teacher: Blueprint, n_features: int, feature_names: np.ndarray | None) -> np.ndarray:
     """Return the student's column of every column of the teacher."""
     expected = teacher.layer_sizes[0]
+    missing: Any = ()
+    if teacher.feature_names is not None and feature_names is not None:
+        missing = np.setdiff1d(teacher.feature_names, feature_names)
+    if len(missing):
+        some = ", ".join(repr(str(name)) for name in missing[:5])
+        raise ValueError(
+            f"X lacks {len(missing)} of the {expected} columns that the teacher was fitted on: {some}"
+            f"{', ...' if len(missing) > 5 else ''}; add them, under these names."
+        )
     if n_features < expected:
         raise ValueError(
             f"X has {n_features} features, but the teacher was fitted on {expected}; give X the "
@@ -280,10 +289,4 @@ def _match_features(teacher: Blueprint, n_features: int, feature_names: np.ndarr
             )
         return np.arange(expected)
     position = {name: column for column, name in enumerate(feature_names)}
-    unmatched = [name for name in teacher.feature_names if name not in position]
-    if unmatched:
-        raise ValueError(
-            f"X has no column named {unmatched[0]!r}, which the teacher was fitted on; X's columns are "
-            f"{list(feature_names)}, the teacher's {list(teacher.feature_names)}."
-        )
     return np.array([position[name] for name in teacher.feature_names])

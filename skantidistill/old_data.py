@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 BATCH_ROWS = 2048
+HARDLY = 0.1
 
 
 @dataclass(frozen=True)
@@ -262,33 +263,37 @@ def known_rows(
 
 
 def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None:
-    """Warn if the teacher does worse on D1 than always saying D1's most frequent class.
+    """Warn if the teacher is no better on D1 than a constant answer, or hardly better than a guess.
 
-    Where D1 has one class only, which no teacher can beat, it is enough to be right half of the time.
-    With the labels that one-vs-rest tools make up it is an error. ``columns`` are those of D1's inputs
-    that the teacher takes, in its order.
+    "Hardly" is a balanced accuracy less than a tenth of the way from 1 / n_classes to 1. Where D1 has one
+    class only, which no teacher can beat, it is enough to be right half of the time. With the labels that
+    one-vs-rest tools make up it is an error. ``columns`` are those of D1's inputs that the teacher takes, in
+    its order.
     """
     codes = encode_labels(old.labels, teacher.classes, old.source, "the teacher")
     weight, hit = old.weight[old.index], np.empty(len(codes), dtype=bool)
     for rows in gen_batches(len(codes), BATCH_ROWS):
         X = old.X[old.index[rows]][:, columns]
         hit[rows] = teacher.logits(X).argmax(axis=1) == codes[rows]
-    accuracy = np.average(hit, weights=weight)
-    shares = np.bincount(codes, weights=weight) / weight.sum()
-    constant = shares.max() if np.count_nonzero(shares) > 1 else 0.5
-    if accuracy >= constant:
+    accuracy, mass = np.average(hit, weights=weight), np.bincount(codes, weights=weight)
+    present = mass > 0
+    balanced = np.mean(np.bincount(codes, weights=weight * hit)[present] / mass[present])
+    n_classes = np.count_nonzero(present)
+    constant, guess = (mass.max() / mass.sum(), 1 / n_classes) if n_classes > 1 else (0.5, 0.5)
+    if accuracy < constant:
+        verdict = f"accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the {constant:.3f} of a "
+        verdict += "constant answer."
+    elif n_classes > 1 and balanced < guess + HARDLY * (1 - guess):
+        verdict = f"balanced accuracy on the old rows ({old.source}) is {balanced:.3f}, near the {guess:.3f} "
+        verdict += "of a guess."
+    else:
         return
-    verdict = (
-        f"The teacher's accuracy on the old rows ({old.source}) is {accuracy:.3f}, below the "
-        f"{constant:.3f} of a constant answer."
-    )
-    if old.source != "teacher_data" and are_one_vs_rest(old.y, teacher.classes):
-        raise ValueError(f"{verdict} {ONE_VS_REST}")
+    if accuracy < constant and old.source != "teacher_data" and are_one_vs_rest(old.y, teacher.classes):
+        raise ValueError(f"The teacher's {verdict} {ONE_VS_REST}")
     warnings.warn(
-        f"{verdict} Is X scaled as it was for the teacher, with its columns "
-        "in the same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, "
-        "StackingClassifier and others do before they call fit? Then name the teacher's outputs in y's "
-        "labels by teacher_classes.",
+        f"The teacher's {verdict} Is X scaled as it was for the teacher, with its columns in the "
+        "same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, StackingClassifier and "
+        "others do before they call fit? Then name the teacher's outputs in y's labels by teacher_classes.",
         UserWarning,
         stacklevel=5,
     )

@@ -190,7 +190,8 @@ def robustness_curve(
     labels = column_or_1d(y, warn=True)
     if len(labels) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
-    checked = check_bounds(bounds, X.shape[1])
+    columns = getattr(estimator, "feature_names_in_", None)
+    checked = check_bounds(bounds, X.shape[1], columns)
     check_inside(X, checked)
     test = _Test(
         X,
@@ -205,7 +206,7 @@ def robustness_curve(
         raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
     if len(given) == 0:
         raise ValueError("epsilons is empty; give at least one strength.")
-    strengths = [check_column_values(e, X.shape[1], "epsilon") for e in given]
+    strengths = [check_column_values(e, X.shape[1], "epsilon", columns) for e in given]
     draws = np.array([measure(blueprint, test, strength) for strength in strengths])
     by_feature = any(np.ndim(strength) for strength in strengths)
     shape = (len(strengths), X.shape[1]) if by_feature else (len(strengths),)

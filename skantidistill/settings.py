@@ -56,8 +56,9 @@ def check_settings(student: Any, X: Any, old: OldData | None) -> None:
         )
     _check_device(student.device)
     check_callbacks(student.callbacks)
-    check_column_values(student.delta, X.shape[1], "delta")
-    bounds = check_bounds(student.bounds, X.shape[1])
+    columns = getattr(student, "feature_names_in_", None)
+    check_column_values(student.delta, X.shape[1], "delta", columns)
+    bounds = check_bounds(student.bounds, X.shape[1], columns)
     check_inside(X, bounds)
     if old is not None and old.source == "teacher_data":
         check_old_inside(student, old, X.shape[1])
@@ -69,7 +70,7 @@ def check_old_inside(student: Any, old: OldData, n_features: int, features: np.n
     Where it has fewer columns than X and does not name them, they are the teacher's, and bounds of single
     columns can't be checked before these are known: ``features``.
     """
-    bounds = check_bounds(student.bounds, n_features)
+    bounds = check_bounds(student.bounds, n_features, getattr(student, "feature_names_in_", None))
     if bounds is None:
         return
     columns: Any = features if old.columns is None else old.columns

@@ -278,7 +278,9 @@ def _(estimator: LinearDiscriminantAnalysis) -> Blueprint:
 def _(estimator: MultinomialNB) -> Blueprint:
     check_is_fitted(estimator)
     _check_several_classes(estimator)
-    weight, bias = estimator.feature_log_prob_, estimator.class_log_prior_
+    # Log likelihoods have a large offset in common, which the softmax ignores but a new class would not.
+    weight = estimator.feature_log_prob_ - estimator.feature_log_prob_.mean(axis=0)
+    bias = estimator.class_log_prior_ - estimator.class_log_prior_.mean()
     return Blueprint((weight,), (bias,), "identity", estimator.classes_, _feature_names(estimator))
 
 

@@ -32,6 +32,11 @@ def _(estimator: NeuralNet) -> bool:
     return estimator.initialized_
 
 
+@remedy.register
+def _(estimator: dict) -> str:
+    return "Load a state dict into a torch.nn.Sequential of its layers, and give that."
+
+
 @remedy.register(nn.Module)
 @remedy.register(NeuralNet)
 def _(estimator: Any) -> str:

@@ -497,3 +497,37 @@ def test_labels_held_by_objects_are_those_labels():
 def test_a_trace_that_is_not_used_is_not_checked():
     X, y = digits()
     quick(fitted_teacher(activation="tanh"), trace="exact", lambda_trace=0).fit(X, y)
+
+
+def test_a_series_of_half_widths_or_bounds_is_matched_by_name(runs):
+    X, y = digits()
+    order = np.random.default_rng(0).permutation(64)
+    frame = named(X).iloc[:, order]
+    widths = pd.Series(np.linspace(0.01, 0.1, 64), index=[f"pixel{i}" for i in range(64)])
+    low = -0.1 - widths
+    student = quick(named_teacher(), delta=widths, bounds=(low, 2)).fit(frame, y)
+    np.testing.assert_allclose(runs[0][1].delta.numpy(), widths.to_numpy()[order])
+    np.testing.assert_allclose(runs[0][1].bounds[0].numpy(), low.to_numpy()[order])
+    score = student.robustness_score(frame, y, epsilon=widths)
+    assert score == student.robustness_score(frame, y, epsilon=widths.to_numpy()[order])
+    assert score != student.robustness_score(frame, y, epsilon=widths.to_numpy())
+    with pytest.raises(ValueError, match="delta is a Series whose index is not X's columns"):
+        quick(named_teacher(), delta=widths.reset_index(drop=True)).fit(frame, y)
+    with pytest.raises(ValueError, match="bounds is a Series whose index is not X's columns"):
+        quick(named_teacher(), bounds=(low.iloc[1:], 2)).fit(frame, y)
+
+
+def test_a_teacher_hardly_better_than_a_guess_is_questioned():
+    X, y = digits("integers")
+    teacher, mask = fitted_teacher("integers"), old_rows("integers")
+    # The digits 1, 2 and 4 have the labels 4, 9 and 70; another digit in the place of one of these is a mix-up.
+    mixed = quick(teacher, teacher_classes=[9, 70, 4])
+    with pytest.warns(UserWarning, match="below the|near the"):
+        mixed.fit(X, y)
+    rng = np.random.default_rng(0)
+    guessed = np.where(rng.random(len(y)) < 0.95, rng.choice(teacher.classes_, len(y)), y)
+    labels = np.where(mask, guessed, y)
+    with pytest.warns(
+        UserWarning, match=r"balanced accuracy on the old rows \(y\) is 0\.3.., near the 0\.333"
+    ):
+        quick(teacher).fit(X, labels)

@@ -353,8 +353,7 @@ def test_a_layer_too_narrow_for_the_teachers_last_one_holds_its_outputs_instead(
 def test_a_missing_column_name_is_refused():
     teacher = plain_teacher(names=np.array(["age", "depth"], dtype=object))
     message = (
-        "X has no column named 'depth', which the teacher was fitted on; X's columns are "
-        "['age', 'width'], the teacher's ['age', 'depth']."
+        "X lacks 1 of the 2 columns that the teacher was fitted on: 'depth'; add them, under these names."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         Growth(teacher, 2, (3, 2), np.array([2, 7]), np.array(["age", "width"], dtype=object))

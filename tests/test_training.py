@@ -251,6 +251,7 @@ def test_plain_training_is_a_plain_torch_loop_over_the_same_batches(activation, 
 
 
 @unfinished
+@pytest.mark.filterwarnings("ignore:The teacher's .*accuracy on the old rows:UserWarning")  # it had one epoch
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_plain_training_is_scikit_learns_from_the_same_start(activation):
     X, y = labelled_rows()
