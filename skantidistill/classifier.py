@@ -77,20 +77,30 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     Parameters
     ----------
     teacher : estimator or None, default=None
-        The classifier to grow: a fitted ``MLPClassifier``, ``LogisticRegression``,
-        ``AntiDistilledMLPClassifier``, or a ``FrozenEstimator`` around one of these. A fitted teacher is
-        never changed and survives ``clone``. An unfitted one is cloned and fitted on D1 in ``fit``.
-        None: a plain perceptron with a fresh start and no phi.
+        The classifier to grow: an ``MLPClassifier``, an ``AntiDistilledMLPClassifier``, a linear classifier
+        such as ``LogisticRegression``, a ``torch.nn.Sequential`` or a skorch net of one, a ``Pipeline`` of
+        scalers and one of these, or a search or ``FrozenEstimator`` around any:
+        :func:`~skantidistill.teachers.read_teacher` has the whole list. A Pipeline's scalers become the
+        student's own, fixed, first step: X is then what the Pipeline takes.
+        A fitted teacher is never changed and survives ``clone``. An unfitted one is cloned and fitted on
+        D1 in ``fit``. None: a plain perceptron with a fresh start and no phi.
     teacher_classes : array-like of shape (n_teacher_classes,), default=None
         Labels of the teacher's outputs, in their order; None: its ``classes_``.
     hidden_layer_sizes : "auto", int or tuple of int, default="auto"
-        Units of every hidden layer; as many layers as the teacher has, each at least as wide.
-        "auto": every layer of the teacher doubled; (100,) without a teacher.
+        Units of every hidden layer: at least as many layers as the teacher has, each at least as wide. More
+        layers go in after the teacher's; they are at least as wide as its last one, or wide enough for its
+        outputs (for "relu" 2 units a class, else 1). "auto": every layer of the teacher doubled ("transfer":
+        as it is); without a teacher (100,); after a linear one a layer of 100, or of 2 units a class if more.
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
-        Activation of the hidden layers; None: the teacher's, or "relu" without one.
-    start : {"xavier", "zero", "uniform"}, default="uniform"
+        Activation of the hidden layers; None: the teacher's, or "relu" where there is none.
+    start : {"xavier", "zero", "uniform", "transfer", "net2net", "net2net_equal"} or callable, \
+            default="uniform"
         Where phi starts. "uniform": the teacher's parameters in their place, the others small and
-        random; "zero": the others 0; "xavier": nothing of the teacher.
+        random; "zero": the others 0; "net2net": the teacher's units replicated, with the same function, which
+        wants ``lambda_teacher=0`` ("net2net_equal": in equal parts); "transfer": the teacher's hidden layers
+        as they are and a fresh output layer, for ``freeze_iter > 0``; "xavier": nothing of the teacher.
+        A function takes ``(growth, random_state)`` and returns ``(W_1, b_1, ...)``, weights of shape
+        (n_out, n_in): see :mod:`skantidistill.starts`.
     lambda_ce : float, default=1.0
         Weight of the cross-entropy on D1 in phi. On (X, y) its weight is 1.
     lambda_teacher : float, default=1e-3
@@ -100,7 +110,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     lambda_trace : float, default=2e-3
         Weight of the trace of the Hessian.
     delta : float or array-like of shape (n_features,), default=0.01
-        Half-width of the neighbourhood (standard deviation if "normal"), in the units of X.
+        Half-width of the neighbourhood (standard deviation if "normal"), in the units of X. Of sparse rows
+        only the values that are not 0 move.
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
         from a uniform point of the cube, projected back onto it.
@@ -109,7 +120,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
         How the trace is computed; "auto": "sampled" for "relu" and "identity", else "hutchinson".
     bounds : pair of float or array-like, default=None
-        Lowest and highest valid inputs; neighbourhoods are clipped to them.
+        Lowest and highest valid inputs, in the units of X; neighbourhoods are clipped to them.
     phi_max_iter : int, default=5
         Epochs of phi over D1; 0: none.
     phi_learning_rate_init : float, default=1e-3
@@ -164,7 +175,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X had names that are all strings.
     coefs_, intercepts_ : list of ndarray of shape (n_in, n_out) and of shape (n_out,)
-        The network, in scikit-learn's orientation.
+        The network, in scikit-learn's orientation. After a teacher with scalers it sees
+        ``blueprint_.scaled(X)``.
     n_layers_ : int
         Number of layers, the inputs counted as one.
     n_iter_ : int
@@ -180,7 +192,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     teacher_ : estimator or None
         The fitted teacher.
     growth_ : Growth or None
-        Which unit and class of the teacher is which of the student.
+        Which unit, class and feature of the teacher is which of the student.
     phi_blueprint_ : Blueprint
         The network after phi and before the training on (X, y).
     phi_history_ : list of dict
@@ -199,9 +211,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     seed and the same number of torch threads give the same bits.
 
     The noise and trace terms depend on the scale of X: scale it (``fit`` warns if it looks unscaled), for the
-    teacher as for the student. They also keep the loss from settling, so that ``tol`` seldom stops the
-    training before ``max_iter``; ``tol=1e-3`` is often enough. Small networks train faster with
-    ``torch.set_num_threads(1)``, much so on a busy machine.
+    teacher as for the student, or give a Pipeline with its scaler as teacher. They also keep the loss from
+    settling, so that ``tol`` seldom stops the training before ``max_iter``; ``tol=1e-3`` is often enough.
+    Small networks train faster with ``torch.set_num_threads(1)``, much so on a busy machine.
 
     References
     ----------
@@ -264,7 +276,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         teacher_classes: Any = None,
         hidden_layer_sizes: Any = "auto",
         activation: str | None = None,
-        start: str = "uniform",
+        start: Any = "uniform",
         lambda_ce: float = 1.0,
         lambda_teacher: float = 1e-3,
         lambda_noise: float = 1.0,
@@ -347,14 +359,17 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs; as many columns as the teacher has.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs: the teacher's columns, by name in any order or else first, and new ones. Sparse input
+            becomes CSR and stays sparse.
         y : array-like of shape (n_samples,)
             Labels, of the kind (strings, booleans, numbers) of the teacher's.
         sample_weight : array-like of shape (n_samples,), default=None
             Row weights; a row of weight 0 counts as absent.
         teacher_data : tuple (X1, y1) or (X1, y1, sample_weight1), default=None
-            D1, in the space that this estimator itself sees: a Pipeline does not transform it.
+            D1, in the space that this estimator itself sees: a Pipeline does not transform it. X1 has X's
+            columns or at least the teacher's, in any order if both have names; missing ones are filled with
+            the weighted means of X's (sparse: 0).
         teacher_rows : boolean array-like of shape (n_samples,), default=None
             Mask of the rows of X that are D1. Cross-validation slices it with X.
 
@@ -386,7 +401,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
         y : array-like of shape (n_samples,)
             Labels out of ``classes``.

@@ -34,7 +34,7 @@ class PredictsByBlueprint:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
 
         Returns
@@ -51,7 +51,7 @@ class PredictsByBlueprint:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
 
         Returns
@@ -67,7 +67,7 @@ class PredictsByBlueprint:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
 
         Returns
@@ -82,7 +82,7 @@ class PredictsByBlueprint:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Inputs.
 
         Returns
@@ -94,7 +94,10 @@ class PredictsByBlueprint:
 
     @property
     def coefs_(self) -> list[np.ndarray]:
-        """Weight matrices, of shape (n_in, n_out) as in scikit-learn; views of ``blueprint_``."""
+        """Weight matrices, of shape (n_in, n_out) as in scikit-learn; views of ``blueprint_``.
+
+        After a teacher with scalers the first one takes ``blueprint_.scaled(X)``.
+        """
         return [weight.T for weight in self.blueprint_.weights]
 
     @property

@@ -86,7 +86,7 @@ def robustness_score(
     estimator : fitted estimator
         Any that :func:`~skantidistill.teachers.read_teacher` reads, for example a plain
         scikit-learn ``MLPClassifier``, a ``Pipeline`` or a ``torch.nn.Sequential``.
-    X : array-like of shape (n_samples, n_features)
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Test inputs, as the estimator itself takes them: raw ones for a ``Pipeline``.
     y : array-like of shape (n_samples,)
         Their true labels; 0, 1, 2, ... for a torch module or a skorch net.
