@@ -77,27 +77,30 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     Parameters
     ----------
     teacher : estimator or None, default=None
-        The classifier to grow: any that :func:`~skantidistill.teachers.read_teacher` reads, such as a fitted
-        ``MLPClassifier``, ``LogisticRegression``, ``Pipeline`` of scalers and one of these, or
-        ``torch.nn.Sequential``. A fitted teacher is never changed and survives ``clone``. An unfitted one is
-        cloned and fitted on D1 in ``fit``. None: a plain perceptron with a fresh start and no phi.
+        The classifier to grow: an ``MLPClassifier``, an ``AntiDistilledMLPClassifier``, a linear classifier
+        such as ``LogisticRegression``, a ``torch.nn.Sequential`` or a skorch net of one, a ``Pipeline`` of
+        scalers and one of these, or a search or ``FrozenEstimator`` around any:
+        :func:`~skantidistill.teachers.read_teacher` has the whole list. A Pipeline's scalers become the
+        student's own, fixed, first step: X is then what the Pipeline takes.
+        A fitted teacher is never changed and survives ``clone``. An unfitted one is cloned and fitted on
+        D1 in ``fit``. None: a plain perceptron with a fresh start and no phi.
     teacher_classes : array-like of shape (n_teacher_classes,), default=None
         Labels of the teacher's outputs, in their order; None: its ``classes_``.
     hidden_layer_sizes : "auto", int or tuple of int, default="auto"
-        Units of every hidden layer; at least as many layers as the teacher has, each at least as wide; layers
-        beyond the teacher's at least 2 units a class of the teacher wide. "auto": every layer of the teacher
-        doubled; one layer of 100, or of 2 units a class if that is more, without a teacher or if it has no
-        hidden layers.
+        Units of every hidden layer: at least as many layers as the teacher has, each at least as wide. More
+        layers go in after the teacher's; they are at least as wide as its last one, or wide enough for its
+        outputs (for "relu" 2 units a class, else 1). "auto": every layer of the teacher doubled ("transfer":
+        as it is); without a teacher (100,); after a linear one a layer of 100, or of 2 units a class if more.
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
-        Activation of the hidden layers; None: the teacher's, or "relu" if there are no hidden layers to take
-        it from.
-    start : str or callable, default="uniform"
+        Activation of the hidden layers; None: the teacher's, or "relu" where there is none.
+    start : {"xavier", "zero", "uniform", "transfer", "net2net", "net2net_equal"} or callable, \
+            default="uniform"
         Where phi starts. "uniform": the teacher's parameters in their place, the others small and
-        random; "zero": the others 0; "net2net": the teacher's units replicated, their outgoing weights
-        shared at random ("net2net_equal": in equal parts); "transfer": the teacher's hidden layers at their
-        own size and a fresh output layer; "xavier": nothing of the teacher. A start of your own is a function
-        ``(growth, random_state) -> parameters``, given as it is or by the name under which it was added to
-        :data:`skantidistill.starts.STARTS`.
+        random; "zero": the others 0; "net2net": the teacher's units replicated, with the same function, which
+        wants ``lambda_teacher=0`` ("net2net_equal": equal shares); "transfer": the teacher's hidden layers
+        as they are and a fresh output layer, for ``freeze_iter > 0``; "xavier": nothing of the teacher.
+        A function takes ``(growth, random_state)`` and returns ``(W_1, b_1, ...)``, weights of shape
+        (n_out, n_in): see :mod:`skantidistill.starts`.
     lambda_ce : float, default=1.0
         Weight of the cross-entropy on D1 in phi. On (X, y) its weight is 1.
     lambda_teacher : float, default=1e-3
@@ -109,6 +112,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     delta : float or array-like of shape (n_features,), default=0.01
         Half-width of the neighbourhood (standard deviation if "normal"), in the units of X: for columns of
         different scales one value each, for example ``0.01 * X.std(axis=0)``. A Series is matched by name.
+        Of sparse rows only the values that are not 0 move.
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
         from a uniform point of the cube, projected back onto it.
@@ -117,7 +121,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
         How the trace is computed; "auto": "sampled" for "relu" and "identity", else "hutchinson".
     bounds : pair of float or array-like, default=None
-        Lowest and highest valid inputs; neighbourhoods are clipped to them.
+        Lowest and highest valid inputs, in the units of X; neighbourhoods are clipped to them.
     phi_max_iter : int, default=5
         Epochs of phi over D1; 0: none.
     phi_learning_rate_init : float, default=1e-3
@@ -206,14 +210,13 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     logits inside, so its trace and its parameter noise are those of the two-logit network. The same
     seed and the same number of torch threads give the same bits.
 
-    Of a sparse X the noise term moves the values that are not 0, and no others. Where a teacher is a
-    ``Pipeline``, new columns are scaled by scalers of the same kinds, fitted on X; ``delta`` and ``bounds``
-    are in the units of the raw X all the same.
+    Where a teacher is a ``Pipeline``, new columns are scaled by scalers of the same kinds, fitted on X;
+    ``delta`` and ``bounds`` are in the units of the raw X all the same.
 
     The noise and trace terms depend on the scale of X: scale it (``fit`` warns if it looks unscaled), for the
-    teacher as for the student. They also keep the loss from settling, so that ``tol`` seldom stops the
-    training before ``max_iter``; ``tol=1e-3`` is often enough. Small networks train faster with
-    ``torch.set_num_threads(1)``, much so on a busy machine.
+    teacher as for the student, or give a Pipeline with its scaler as teacher. They also keep the loss from
+    settling, so that ``tol`` seldom stops the training before ``max_iter``; ``tol=1e-3`` is often enough.
+    Small networks train faster with ``torch.set_num_threads(1)``, much so on a busy machine.
 
     References
     ----------
@@ -276,7 +279,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         teacher_classes: Any = None,
         hidden_layer_sizes: Any = "auto",
         activation: str | None = None,
-        start: str = "uniform",
+        start: Any = "uniform",
         lambda_ce: float = 1.0,
         lambda_teacher: float = 1e-3,
         lambda_noise: float = 1.0,

@@ -94,7 +94,10 @@ class PredictsByBlueprint:
 
     @property
     def coefs_(self) -> list[np.ndarray]:
-        """Weight matrices, of shape (n_in, n_out) as in scikit-learn; views of ``blueprint_``."""
+        """Weight matrices, of shape (n_in, n_out) as in scikit-learn; views of ``blueprint_``.
+
+        After a teacher with scalers the first one takes ``blueprint_.scaled(X)``.
+        """
         return [weight.T for weight in self.blueprint_.weights]
 
     @property

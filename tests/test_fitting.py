@@ -520,7 +520,7 @@ def test_a_series_of_half_widths_or_bounds_is_matched_by_name(runs):
 def test_a_teacher_hardly_better_than_a_guess_is_questioned():
     X, y = digits("integers")
     teacher, mask = fitted_teacher("integers"), old_rows("integers")
-    # The digits 1, 2 and 4 have the labels 4, 9 and 70; another digit in the place of one of these is a mix-up.
+    # The digits 1, 2 and 4 have the labels 4, 9 and 70.
     mixed = quick(teacher, teacher_classes=[9, 70, 4])
     with pytest.warns(UserWarning, match="below the|near the"):
         mixed.fit(X, y)
