@@ -132,6 +132,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Whether the noise and trace terms stay while training on (X, y), or are phi's alone (the paper).
     freeze_iter : int, default=0
         Epochs, within ``max_iter``, in which only the output layer trains.
+    rehearse : float, default=0.0
+        Share, in [0, 1), of every minibatch of the training on (X, y) that is drawn from ``teacher_data``,
+        each of its classes as often as another, so that they are not forgotten. Rows are weighed so that
+        classes keep the proportions that they have in y; one that y has not counts as much as the average.
+        Other old rows are in X anyway, and with them this has no effect.
     alpha : float, default=1e-4
         Strength of the L2 penalty while training on (X, y), as in ``MLPClassifier``.
     batch_size : int or "auto", default="auto"
@@ -254,6 +259,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         "phi_learning_rate_decay": [Interval(Real, 0, 1, closed="right")],
         "regularize": [StrOptions({"fit", "phi"})],
         "freeze_iter": [_COUNT],
+        "rehearse": [Interval(Real, 0, 1, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), None],
         "alpha": [_NOT_NEGATIVE],
         "batch_size": [StrOptions({"auto"}), _POSITIVE_COUNT],
@@ -294,6 +300,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         phi_learning_rate_decay: float = 1.0,
         regularize: str = "fit",
         freeze_iter: int = 0,
+        rehearse: float = 0.0,
         alpha: float = 1e-4,
         batch_size: int | str = "auto",
         learning_rate_init: float = 1e-3,
@@ -329,6 +336,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self.phi_learning_rate_decay = phi_learning_rate_decay
         self.regularize = regularize
         self.freeze_iter = freeze_iter
+        self.rehearse = rehearse
         self.alpha = alpha
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
@@ -442,7 +450,8 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         else:
             self._begin(OldData(X, y, weight, index, "y"), y, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
-        train_student(self, X, codes, weight, index, valid_index)
+        old = self._rows_to_rehearse(OldData(X, y, weight, index, "y"), old)
+        train_student(self, X, codes, weight, index, valid_index, old=old)
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> "AntiDistilledMLPClassifier":
@@ -472,6 +481,12 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         codes = encode_labels(y, self.classes_, "y", "the student")
         train_student(self, X, codes, weight, index, None, one_epoch=True)
         return self
+
+    def _rows_to_rehearse(self, data: OldData, old: OldData | None) -> OldData | None:
+        """Return D1 with all columns if its rows are to be rehearsed, and are not in (X, y) anyway."""
+        if not self.rehearse or self.growth_ is None or old is None or old.source != "teacher_data":
+            return None
+        return complete_columns(old, self.growth_.features, column_means(data.X, data.weight, data.index))
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None

@@ -18,6 +18,7 @@ from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
+from skantidistill.rehearsal import RehearsedRows
 from skantidistill.rows import Rows
 from skantidistill.scaling import scale_like
 from skantidistill.settings import choose_trace, hidden_layer_sizes, match
@@ -149,13 +150,18 @@ def train_student(
     index: np.ndarray,
     valid_index: np.ndarray | None,
     *,
+    old: OldData | None = None,
     one_epoch: bool = False,
 ) -> None:
     """Train ``blueprint_`` on all labels, and set what training leaves behind.
 
-    ``index`` and ``valid_index`` are the rows to train on and those that stopping watches.
+    ``index`` and ``valid_index`` are the rows to train on and those that stopping watches; ``old`` are rows
+    to rehearse.
     """
     rows = _rows(student, student.blueprint_, X, codes, weight, index)
+    batch_size = _batch_size(student, len(rows))
+    if old is not None:
+        rows, batch_size = _rehearsed(student, rows, old, batch_size)
     valid_rows = None
     if valid_index is not None:
         valid_rows = _rows(student, student.blueprint_, X, codes, weight, valid_index)
@@ -170,7 +176,7 @@ def train_student(
     )
     schedule = Schedule(
         max_iter=1 if one_epoch else student.max_iter,
-        batch_size=_batch_size(student, len(rows)),
+        batch_size=batch_size,
         learning_rate_init=student.learning_rate_init,
         shuffle=student.shuffle,
         tol=None if one_epoch else student.tol,
@@ -271,6 +277,18 @@ def _rows(
     """Return rows as the network sees them, in its own precision and on its device."""
     scaled = None if blueprint.input_scale is None else blueprint.scaled
     return Rows(X, codes, weight, index, dtype=blueprint.dtype, device=student.device, scaled=scaled)
+
+
+def _rehearsed(student: Any, rows: Rows, old: OldData, batch_size: int) -> tuple[Rows, int]:
+    """Return rows whose minibatches have a share of old ones, and the number of new ones in each."""
+    codes = np.zeros(len(old.y), dtype=np.int64)
+    codes[old.index] = encode_labels(old.labels, student.classes_, old.source, "the student")
+    old_rows = _rows(student, student.blueprint_, old.X, codes, old.weight, old.index)
+    n_old = min(round(student.rehearse * batch_size), batch_size - 1)
+    seed = torch.Generator("cpu")
+    seed.set_state(student._generator_states[0])
+    drawn = int(torch.randint(2**31 - 1, (), generator=seed))
+    return RehearsedRows(rows, old_rows, batch_size - n_old, n_old, drawn), batch_size - n_old
 
 
 def _batch_size(student: Any, n_rows: int) -> int:

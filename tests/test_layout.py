@@ -20,6 +20,7 @@ FLOORS = {
     "datasets": 1,
     "keeping": 1,
     "perturbations": 1,
+    "rehearsal": 2,
     "rows": 1,
     "scaling": 1,
     "growth": 2,
