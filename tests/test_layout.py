@@ -14,14 +14,16 @@ ROOT = Path(skantidistill.__file__).parent
 
 FLOORS = {
     "_checks": 0,
+    "blueprint": 0,
     "network": 0,
-    "blueprint": 1,
-    "curvature": 1,
     "datasets": 1,
     "keeping": 1,
+    "perceptron": 1,
     "perturbations": 1,
+    "row_traces": 1,
     "rows": 1,
     "scaling": 1,
+    "curvature": 2,
     "growth": 2,
     "teachers": 2,
     "training": 2,
