@@ -119,7 +119,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     parameter_noise_std : float, default=0.03
         Standard deviation of normal noise on the parameters in the neighbourhood's pass.
     trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
-        How the trace is computed; "auto": "sampled" for "relu" and "identity", else "hutchinson".
+        How the trace is computed; "auto": "sampled".
     bounds : pair of float or array-like, default=None
         Lowest and highest valid inputs, in the units of X; neighbourhoods are clipped to them.
     phi_max_iter : int, default=5

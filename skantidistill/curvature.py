@@ -1,57 +1,63 @@
 """The trace of the Hessian of a perceptron's cross-entropy in its parameters, differentiably.
 
-Parameters are the flat tuple of :mod:`skantidistill.network`; weights are (n_out, n_in). With
-``z_l = W_l a_{l-1} + b_l``, ``a_l = sigma(z_l)`` and ``p = softmax(z_L)``, a row's Gauss-Newton trace is
+Weights are (n_out, n_in). With ``z_l = W_l a_{l-1} + b_l``, ``a_l = sigma(z_l)``, ``p = softmax(z_L)`` and
+``J_l = d z_L / d z_l``, ``K_ml = d z_m / d z_l``, ``g_m = d CE / d a_m``, a row's trace is
 
-    sum_l (1 + ||a_{l-1}||^2) tr(J_l^T S J_l),   J_l = d z_L / d z_l,   S = diag(p) - p p^T,
+    sum_l (1 + ||a_{l-1}||^2) tr(d^2 CE / d z_l^2),
+    d^2 CE / d z_l^2 = J_l^T S J_l + sum_{l <= m < L} K_ml^T diag(sigma''(z_m) g_m) K_ml
 
-and for piecewise linear activations it is the trace of the Hessian itself (almost everywhere).
+with ``S = diag(p) - p p^T``, because z_l is linear in W_l and b_l. The first part is the Gauss-Newton matrix;
+the second needs the labels, and is zero (almost everywhere) for piecewise linear activations.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from skantidistill.network import ACTIVATIONS, Parameters, forward, weighted_mean
+from skantidistill.perceptron import Problem, read_problem
+from skantidistill.row_traces import exact_rows, hutchinson, n_signs, rademacher, sampled_rows, y_is_needed
 
-__all__ = [
-    "exact_rows",
-    "exact_trace",
-    "hutchinson_trace",
-    "rademacher",
-    "sampled_rows",
-    "sampled_trace",
-]
+__all__ = ["exact_trace", "hutchinson_trace", "n_signs", "rademacher", "sampled_trace"]
 
 
 def exact_trace(
-    params: Parameters, X: Tensor, weight: Tensor | None = None, *, activation: str = "relu"
+    model: Any, X: Any, weight: Any = None, *, y: Any = None, activation: str | None = None
 ) -> Tensor:
-    """Return the trace of the Hessian of the mean cross-entropy, in closed form.
+    """Return the trace of the Hessian of the mean cross-entropy in all weights and biases, in closed form.
 
-    It depends on no labels, has no variance and is never negative; it is zero where every row's
-    probabilities are one-hot.
+    It has no variance. For "relu" and "identity" it depends on no labels, is never negative, and is zero
+    where every row's probabilities are one-hot; for "tanh" and "logistic", where they are one-hot at the
+    labels. Its memory grows with rows times classes times the widest layer; for "tanh" and "logistic" with
+    three hidden layers or more, with rows times the sum of their upper widths times the widest layer.
 
     Parameters
     ----------
-    params : tuple of tensors (W_1, b_1, ..., W_L, b_L)
-        Weights of shape (n_out, n_in), biases of shape (n_out,).
-    X : tensor of shape (n_samples, n_features)
-        Inputs of the first layer.
-    weight : tensor of shape (n_samples,), default=None
+    model : tuple of tensors (W_1, b_1, ..., W_L, b_L), torch.nn.Sequential or Blueprint
+        Weights of shape (n_out, n_in), biases of shape (n_out,). A Sequential is one of Linear layers with
+        one kind of ReLU, Tanh or Sigmoid between them; the result is differentiable in its parameters.
+    X : tensor or array-like of shape (n_samples, n_features)
+        Inputs; those of a Blueprint are raw and scaled here.
+    weight : tensor or array-like of shape (n_samples,), default=None
         Row weights; the result is the weighted mean over rows.
-    activation : {"relu", "identity"}, default="relu"
-        Activation of the hidden layers.
+    y : tensor or array-like of shape (n_samples,), default=None
+        Index of the output of every row's label; for a Blueprint, the label itself. Needed for "tanh" and
+        "logistic".
+    activation : {"relu", "identity", "tanh", "logistic"}, default=None
+        Activation of the hidden layers; None: the model's own, and "relu" for a tuple of tensors.
 
     Returns
     -------
     trace : scalar tensor
-        Differentiable in ``params`` and ``X``.
+        Differentiable in the parameters and ``X`` as far as these are tensors; ``float(trace)`` is a number.
 
     Raises
     ------
+    TypeError
+        If the model, or a module of it, is of a kind that can't be read (BatchNorm1d is one).
     ValueError
-        If the activation is not piecewise linear: its Hessian is not the Gauss-Newton matrix.
+        If the model is no perceptron with logits, ``y`` is needed and missing, or shapes do not fit.
 
     References
     ----------
@@ -65,148 +71,132 @@ def exact_trace(
     >>> W, b = torch.zeros(2, 3), torch.zeros(2)   # p = (1/2, 1/2): tr S = 1/2
     >>> exact_trace((W, b), torch.ones(1, 3))      # (1 + ||x||^2) tr S = 4 / 2
     tensor(2.)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> exact_trace(model, torch.ones(1, 3)).backward()
+    >>> model[0].weight.grad.shape
+    torch.Size([4, 3])
     """
-    _check_piecewise_linear(activation, "exact_trace")
-    inputs, logits = forward(params, X, activation)
-    return weighted_mean(exact_rows(params, inputs, logits, activation), weight)
+    problem = _problem(model, X, weight, y, activation, "exact_trace")
+    inputs, logits = forward(problem.params, problem.X, problem.activation)
+    rows = exact_rows(problem.params, inputs, logits, problem.activation, problem.y)
+    return weighted_mean(rows, problem.weight)
 
 
 def sampled_trace(
-    params: Parameters,
-    X: Tensor,
-    signs: Tensor,
-    weight: Tensor | None = None,
+    model: Any,
+    X: Any,
+    signs: Tensor | torch.Generator,
+    weight: Any = None,
     *,
-    activation: str = "relu",
+    y: Any = None,
+    activation: str | None = None,
 ) -> Tensor:
     """Return an unbiased estimate of :func:`exact_trace` at about the cost of a backward pass.
 
-    With ``v = sqrt(p) * s - p (sqrt(p) . s)`` and Rademacher ``s``, ``E[v v^T] = S``; one vector is
-    pushed through the network instead of one per class. The mean over all sign vectors is exact.
+    With ``v = sqrt(p) * s - p (sqrt(p) . s)`` and Rademacher ``s``, ``E[v v^T] = S``: one vector is pulled
+    back through the network instead of one per class. For smooth activations, signs on the units of hidden
+    layer l are pushed forward through the layers m above it, ``E[(K_ml s)^2] = diag(K_ml K_ml^T)``. The mean
+    over all sign vectors is exact.
 
     Parameters
     ----------
-    params, X, weight, activation
+    model, X, weight, y, activation
         As in :func:`exact_trace`.
-    signs : tensor of shape (n_samples, n_classes)
-        Independent values -1 and +1, for example from :func:`rademacher`.
+    signs : tensor of shape (n_samples, n_signs) or torch.Generator
+        Independent values -1 and +1, or what draws them; :func:`n_signs` says how many a row needs: one for
+        every class, and for "tanh" and "logistic" one for every unit of all hidden layers but the last.
 
     Returns
     -------
     trace : scalar tensor
-        Differentiable in ``params`` and ``X``; never negative.
+        Differentiable as :func:`exact_trace`; never negative for "relu" and "identity".
 
     Raises
     ------
-    ValueError
-        If the activation is not piecewise linear.
+    TypeError, ValueError
+        As in :func:`exact_trace`; and if there are fewer or more signs than needed.
 
     References
     ----------
     M. Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian
-    smoothing splines" (1989), applied to the factor of S.
+    smoothing splines" (1989), applied to the factors of the Hessian.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skantidistill.curvature import sampled_trace
+    >>> W, b = torch.zeros(2, 3), torch.zeros(2)
+    >>> sampled_trace((W, b), torch.ones(1, 3), torch.tensor([[1.0, -1.0]]))  # signs alike would give 0
+    tensor(4.0000)
     """
-    _check_piecewise_linear(activation, "sampled_trace")
+    params, X, y, weight, activation = _problem(model, X, weight, y, activation, "sampled_trace")
+    shape = (len(X), n_signs(params, activation))
+    if isinstance(signs, torch.Generator):
+        signs = rademacher(shape, X, signs)
+    elif tuple(signs.shape) != shape:
+        raise ValueError(f"signs of shape {tuple(signs.shape)} do not fit; give {shape}, see n_signs.")
     inputs, logits = forward(params, X, activation)
-    return weighted_mean(sampled_rows(params, inputs, logits, activation, signs), weight)
+    return weighted_mean(sampled_rows(params, inputs, logits, activation, signs, y), weight)
 
 
 def hutchinson_trace(
-    params: Parameters,
-    X: Tensor,
-    y: Tensor,
-    probes: Parameters,
-    weight: Tensor | None = None,
+    model: Any,
+    X: Any,
+    y: Any,
+    probes: Parameters | torch.Generator,
+    weight: Any = None,
     *,
-    activation: str = "relu",
+    activation: str | None = None,
 ) -> Tensor:
-    """Return Hutchinson's estimate ``v^T H v`` of the trace, for any activation.
+    """Return Hutchinson's estimate ``v^T H v`` of the trace, from one probe of all parameters.
 
-    The Hessian-vector product is forward over reverse (Pearlmutter 1994), so that an outer
-    gradient and ``torch.func.vmap`` can cross it. The mean over all sign vectors is exact.
+    The mean over all sign vectors is exact. :func:`sampled_trace` is cheaper and varies far less; this one
+    knows nothing of the network but its loss.
 
     Parameters
     ----------
-    params, X, weight
+    model, X, weight, activation
         As in :func:`exact_trace`.
-    y : integer tensor of shape (n_samples,)
-        Output index of every row's label.
-    probes : tuple of tensors, shaped as ``params``
-        Independent values -1 and +1.
-    activation : {"relu", "identity", "tanh", "logistic"}, default="relu"
-        Activation of the hidden layers.
+    y : tensor or array-like of shape (n_samples,)
+        Index of the output of every row's label; for a Blueprint, the label itself.
+    probes : tuple of tensors, shaped as the parameters, or torch.Generator
+        Independent values -1 and +1, or what draws them.
 
     Returns
     -------
     trace : scalar tensor
-        Differentiable in ``params``; negative where the loss is concave along the probe.
+        Differentiable as :func:`exact_trace`; negative where the loss is concave along the probe.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`exact_trace`.
 
     References
     ----------
     M. Hutchinson (1989); B. Pearlmutter, "Fast exact multiplication by the Hessian" (1994).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skantidistill.curvature import hutchinson_trace
+    >>> params = torch.zeros(2, 1), torch.zeros(2)
+    >>> probe = torch.tensor([[1.0], [-1.0]]), torch.tensor([1.0, -1.0])
+    >>> hutchinson_trace(params, torch.ones(1, 1), torch.tensor([0]), probe)
+    tensor(4.)
     """
-
-    def loss(parameters: Parameters) -> Tensor:
-        logits = forward(parameters, X, activation)[1]
-        return weighted_mean(cross_entropy(logits, y, reduction="none"), weight)
-
-    hessian_probe = torch.func.jvp(torch.func.grad(loss), (tuple(params),), (tuple(probes),))[1]
-    products = [(v * hv).sum() for v, hv in zip(probes, hessian_probe, strict=True)]
-    return torch.stack(products).sum()
+    problem = _problem(model, X, weight, y, activation, "hutchinson_trace")
+    if isinstance(probes, torch.Generator):
+        probes = tuple(rademacher(p.shape, p, probes) for p in problem.params)
+    assert problem.y is not None
+    return hutchinson(problem.params, problem.X, problem.y, probes, problem.weight, problem.activation)
 
 
-def rademacher(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw independent signs, -1 and +1 with equal odds, of the dtype and device of ``like``."""
-    bits = torch.randint(2, shape, generator=generator, device=generator.device, dtype=torch.int8)
-    return bits.to(like).mul_(2).sub_(1)
-
-
-def exact_rows(params: Parameters, inputs: list[Tensor], logits: Tensor, activation: str) -> Tensor:
-    """Return the exact trace of every row, from a forward pass that was made already."""
-    slope = ACTIVATIONS[activation].slope
-    p = torch.softmax(logits, dim=-1)
-    rows = _squared_norm_plus_one(inputs[-1]) * (p * (1 - p)).sum(dim=-1)
-    if len(inputs) == 1:
-        return rows
-    # Last hidden layer: J[c, h] = W[c, h] m[h], and sum_h Var_{c ~ p} needs two matrix products.
-    # S ignores a constant added to a column, so W is centred first: less cancellation in Var.
-    W = params[-2] - params[-2].mean(dim=0)
-    mask = slope(inputs[-1])
-    variance = (p @ W.square() - (p @ W).square()) * mask.square()
-    rows = rows + _squared_norm_plus_one(inputs[-2]) * variance.sum(dim=-1)
-    jacobian = W * mask[:, None, :]
-    for layer in range(len(inputs) - 2, 0, -1):
-        jacobian = (jacobian @ params[2 * layer]) * slope(inputs[layer])[:, None, :]
-        centred = jacobian - (p[:, None, :] @ jacobian)
-        variance = (p[:, None, :] @ centred.square()).sum(dim=(-2, -1))
-        rows = rows + _squared_norm_plus_one(inputs[layer - 1]) * variance
-    return rows
-
-
-def sampled_rows(
-    params: Parameters, inputs: list[Tensor], logits: Tensor, activation: str, signs: Tensor
-) -> Tensor:
-    """Return the sampled trace of every row, from a forward pass that was made already."""
-    slope = ACTIVATIONS[activation].slope
-    # exp(log p / 2): the gradient of the square root of an underflowed p would be NaN.
-    log_p = torch.log_softmax(logits, dim=-1)
-    root = torch.exp(log_p / 2) * signs
-    v = root - torch.exp(log_p) * root.sum(dim=-1, keepdim=True)
-    rows = _squared_norm_plus_one(inputs[-1]) * v.square().sum(dim=-1)
-    for layer in range(len(inputs) - 1, 0, -1):
-        v = (v @ params[2 * layer]) * slope(inputs[layer])
-        rows = rows + _squared_norm_plus_one(inputs[layer - 1]) * v.square().sum(dim=-1)
-    return rows
-
-
-def _squared_norm_plus_one(a: Tensor) -> Tensor:
-    """Return ``1 + ||a||^2`` of every row: what a layer's weights and its bias multiply."""
-    return 1 + a.square().sum(dim=-1)
-
-
-def _check_piecewise_linear(activation: str, name: str) -> None:
-    if not ACTIVATIONS[activation].piecewise_linear:
-        raise ValueError(
-            f"{name} is the Hessian's trace for piecewise linear activations only, got "
-            f"activation={activation!r}; use hutchinson_trace, or activation 'relu' or 'identity'."
-        )
+def _problem(model: Any, X: Any, weight: Any, y: Any, activation: str | None, name: str) -> Problem:
+    """Read a model and its rows, and raise if there are no labels where the trace depends on them."""
+    problem = read_problem(model, X, y, weight, activation)
+    if problem.y is None and (
+        name == "hutchinson_trace" or not ACTIVATIONS[problem.activation].piecewise_linear
+    ):
+        raise ValueError(y_is_needed(name, problem.activation))
+    return problem

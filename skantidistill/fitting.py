@@ -21,7 +21,7 @@ from skantidistill.old_data import OldData
 from skantidistill.rehearsal import RehearsedRows
 from skantidistill.rows import Rows
 from skantidistill.scaling import scale_like
-from skantidistill.settings import choose_trace, hidden_layer_sizes, match
+from skantidistill.settings import hidden_layer_sizes, match
 from skantidistill.starts import STARTS, glorot_uniform
 from skantidistill.teachers import scalers
 from skantidistill.training import Schedule, Trained, check_callbacks, train
@@ -264,8 +264,7 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
         delta=_tensor(student, delta, dtype),
         neighborhood=student.neighborhood,
         parameter_noise_std=student.parameter_noise_std,
-        # Where the trace has no weight it is not computed, and any way to compute it will do.
-        trace=choose_trace(student, blueprint.activation) if terms["lambda_trace"] else "exact",
+        trace="sampled" if student.trace == "auto" else student.trace,
         bounds=bounds,
         **terms,
     )

@@ -60,19 +60,26 @@ class SparseBatch(Batch):
 
 
 class Activation(NamedTuple):
-    """An activation and its derivative, the latter as a function of the activation's *value*."""
+    """An activation and its first and second derivative, these as functions of the activation's *value*."""
 
     function: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
+    bend: Callable[[Tensor], Tensor]
     module: type[torch.nn.Module]
     piecewise_linear: bool
 
 
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z, torch.ones_like, torch.nn.Identity, True),
-    "logistic": Activation(torch.sigmoid, lambda a: a * (1 - a), torch.nn.Sigmoid, False),
-    "tanh": Activation(torch.tanh, lambda a: 1 - a * a, torch.nn.Tanh, False),
-    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype), torch.nn.ReLU, True),
+    "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, torch.nn.Identity, True),
+    "logistic": Activation(
+        torch.sigmoid,
+        lambda a: a * (1 - a),
+        lambda a: a * (1 - a) * (1 - 2 * a),
+        torch.nn.Sigmoid,
+        False,
+    ),
+    "tanh": Activation(torch.tanh, lambda a: 1 - a * a, lambda a: -2 * a * (1 - a * a), torch.nn.Tanh, False),
+    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype), torch.zeros_like, torch.nn.ReLU, True),
 }
 
 

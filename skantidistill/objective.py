@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from skantidistill import perturbations
-from skantidistill.curvature import exact_rows, hutchinson_trace, rademacher, sampled_rows
 from skantidistill.growth import Growth
 from skantidistill.network import (
     Batch,
@@ -24,6 +23,7 @@ from skantidistill.network import (
     select_outputs,
     weighted_mean,
 )
+from skantidistill.row_traces import exact_rows, hutchinson, n_signs, rademacher, sampled_rows
 
 __all__ = ["Draws", "Objective", "data_term", "noise_term", "teacher_term", "trace_term"]
 
@@ -32,8 +32,8 @@ class Draws(NamedTuple):
     """The random numbers of one step; what a setting does not need is an empty tensor or tuple.
 
     ``offsets`` (n_rows, n_features): uniform on [-1, 1], or standard normal. ``noise``: standard normal,
-    shaped as the parameters. ``signs`` (n_rows, n_classes) and ``probes`` (shaped as the parameters): -1
-    and +1.
+    shaped as the parameters. ``signs`` (n_rows, n_signs), see :func:`~skantidistill.curvature.n_signs`, and
+    ``probes`` (shaped as the parameters): -1 and +1.
     """
 
     offsets: Tensor
@@ -105,8 +105,8 @@ class Objective:
             if self.parameter_noise_std:
                 noise = tuple(_normal(p, generator) for p in params)
         if self.lambda_trace and self.trace == "sampled":
-            n_outputs = len(params[-1]) if self.outputs is None else len(self.outputs)
-            signs = rademacher((len(X), n_outputs), X, generator)
+            needed = n_signs(select_outputs(params, self.outputs), self.activation)
+            signs = rademacher((len(X), needed), X, generator)
         elif self.lambda_trace and self.trace == "hutchinson":
             probes = tuple(rademacher(p.shape, p, generator) for p in params)
         return Draws(offsets, noise, signs, probes)
@@ -198,7 +198,7 @@ def trace_term(
     objective: Objective,
     passed: tuple[list[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return ``tr d^2 CE / d w^2`` of the batch's mean loss; zero where every p is one-hot.
+    """Return ``tr d^2 CE / d w^2`` of the batch's mean loss; zero where every p is one-hot at the label.
 
     ``passed`` is the forward pass of the selected outputs, where it was made already.
     """
@@ -206,12 +206,12 @@ def trace_term(
     selected = select_outputs(params, objective.outputs)
     if objective.trace == "hutchinson":
         probes = select_outputs(draws.probes, objective.outputs)
-        return hutchinson_trace(selected, batch.X, batch.y, probes, batch.weight, activation=activation)
+        return hutchinson(selected, batch.X, batch.y, probes, batch.weight, activation)
     inputs, logits = passed or forward(selected, batch.X, activation)
     if objective.trace == "sampled":
-        rows = sampled_rows(selected, inputs, logits, activation, draws.signs)
+        rows = sampled_rows(selected, inputs, logits, activation, draws.signs, batch.y)
     else:
-        rows = exact_rows(selected, inputs, logits, activation)
+        rows = exact_rows(selected, inputs, logits, activation, batch.y)
     return weighted_mean(rows, batch.weight)
 
 

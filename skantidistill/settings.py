@@ -25,7 +25,6 @@ from skantidistill._checks import (
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
-from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import OldData, all_labels
 from skantidistill.starts import STARTS, check_same_hidden_layers
 from skantidistill.teachers import name_outputs
@@ -35,7 +34,6 @@ __all__ = [
     "check_old_inside",
     "check_settings",
     "check_unfitted_teacher",
-    "choose_trace",
     "hidden_layer_sizes",
     "match",
     "split_rows",
@@ -167,22 +165,7 @@ def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features
     sketch = Blueprint(weights, tuple(np.zeros(n) for n in sizes[1:]), activation, classes)
     sketch = name_outputs(sketch, student.teacher_classes)
     check_same_kind(y, sketch.classes, "y")
-    growth = match(student, sketch, n_features, all_labels(y, old), None)
-    if student.lambda_trace and (student.phi_max_iter or student.regularize == "fit"):
-        choose_trace(student, growth.teacher.activation)
-
-
-def choose_trace(student: Any, activation: str) -> str:
-    """Return how the trace is computed for an activation, or raise if it can't be in the way asked for."""
-    piecewise_linear = ACTIVATIONS[activation].piecewise_linear
-    if student.trace == "auto":
-        return "sampled" if piecewise_linear else "hutchinson"
-    if student.trace != "hutchinson" and not piecewise_linear:
-        raise ValueError(
-            f"trace={student.trace!r} is exact for piecewise linear activations only, got {activation!r}; "
-            "use trace='hutchinson' or 'auto'."
-        )
-    return student.trace
+    match(student, sketch, n_features, all_labels(y, old), None)
 
 
 def hidden_layer_sizes(student: Any, teacher: Blueprint | None) -> tuple[int, ...]:

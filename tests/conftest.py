@@ -1,7 +1,6 @@
 """Settings that all tests share: a bounded hypothesis profile, one torch thread."""
 
 import os
-import warnings
 
 import hypothesis
 import torch
@@ -17,9 +16,3 @@ hypothesis.settings.load_profile("bounded")
 
 # The networks are tiny: more threads only wait for each other.
 torch.set_num_threads(1)
-
-# The first forward-mode derivative of a process makes torch call its own deprecated torch.jit.script, and
-# a warning that is an error would leave torch half loaded.
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
-    torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))

@@ -289,14 +289,6 @@ def test_bad_parameters_name_what_would_work(params, words):
     refuse(quick(fitted_teacher(), **params), ValueError, *words)
 
 
-def test_traces_of_piecewise_linear_networks_are_refused_for_tanh():
-    teacher = fitted_teacher(activation="tanh")
-    words = ("trace='exact'", "'tanh'", "hutchinson")
-    refuse(quick(teacher, trace="exact"), ValueError, *words)
-    unfitted = MLPClassifier((8,), activation="tanh")
-    refuse(quick(unfitted, trace="exact"), ValueError, *words, teacher_rows=old_rows())
-
-
 @pytest.mark.parametrize("stage", ["phi", "Iteration"])
 def test_divergence_names_the_term_that_went_first(stage):
     steps = {"phi": {"phi_learning_rate_init": 1e30}, "Iteration": {"learning_rate_init": 1e30}}[stage]

@@ -10,19 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import PIECEWISE_LINEAR, make_network, networks, seeds
+from strategies import ACTIVATIONS, PIECEWISE_LINEAR, activations, make_network, networks, seeds
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from skantidistill.curvature import (
-    exact_rows,
-    exact_trace,
-    hutchinson_trace,
-    rademacher,
-    sampled_rows,
-    sampled_trace,
-)
+from skantidistill.curvature import exact_trace, hutchinson_trace, n_signs, rademacher, sampled_trace
 from skantidistill.network import forward
+from skantidistill.row_traces import exact_rows, gauss_newton_rows, sampled_rows
 
 # Float64 sums of a few hundred terms; both sides lose at most some ten units in the last place.
 SAME = {"rtol": 1e-9, "atol": 1e-11}
@@ -74,16 +68,22 @@ def all_signs(n):
 
 
 def signs_by_row(net):
-    """Every row goes through all sign vectors, each in another order: shape (2^C, n_rows, C)."""
-    table = all_signs(net.sizes[-1])
+    """Every row goes through all sign vectors, each in another order: shape (2^k, n_rows, k)."""
+    table = all_signs(n_signs(net.params, net.activation))
     orders = [torch.randperm(len(table), generator=net.generator) for _ in net.X]
     return torch.stack([table[order] for order in orders], dim=1)
 
 
-def mean_sampled_trace(net, params, weight=None):
-    signs = signs_by_row(net)
-    values = [sampled_trace(params, net.X, s, weight, activation=net.activation) for s in signs]
-    return torch.stack(values).mean()
+def exact(net, params=None, weight=None):
+    return exact_trace(params or net.params, net.X, weight, y=net.y, activation=net.activation)
+
+
+def sampled(net, signs, params=None, weight=None):
+    return sampled_trace(params or net.params, net.X, signs, weight, y=net.y, activation=net.activation)
+
+
+def mean_sampled_trace(net, params=None, weight=None):
+    return torch.func.vmap(lambda signs: sampled(net, signs, params, weight))(signs_by_row(net)).mean()
 
 
 def mean_hutchinson_trace(net, params, weight=None):
@@ -97,20 +97,20 @@ def mean_hutchinson_trace(net, params, weight=None):
 # --- values --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
-@given(networks(piecewise_linear), st.booleans())
+@settings(max_examples=60)
+@given(networks(), st.booleans())
 def test_exact_trace_is_the_trace_of_the_hessian(net, weighted):
     weight = net.weight if weighted else None
     expected = hessian_trace(net, weight)[0]
-    assert_close(exact_trace(net.params, net.X, weight, activation=net.activation), expected, **SAME)
-    assert expected > 0
+    assert_close(exact(net, weight=weight), expected, **SAME)
+    assert expected > 0 or net.activation not in PIECEWISE_LINEAR
 
 
-@pytest.mark.parametrize("hidden", [(), (3,), (3, 2), (2, 3, 2)], ids=len)
-@pytest.mark.parametrize("activation", PIECEWISE_LINEAR)
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 2), (2, 3, 2), (2, 1, 3, 2)], ids=len)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_exact_trace_of_every_depth_sees_every_layer(hidden, activation):
     net = make_network((2, *hidden, 3), activation, seed=3, n_rows=4)
-    trace = exact_trace(net.params, net.X, net.weight, activation=activation)
+    trace = exact(net, weight=net.weight)
     assert_close(trace, hessian_trace(net, net.weight)[0], **SAME)
     # Sibling: the output layer's share alone, (1 + ||a||^2) (1 - ||p||^2), is not all where there are others.
     inputs, logits = forward(net.params, net.X, activation)
@@ -119,52 +119,73 @@ def test_exact_trace_of_every_depth_sees_every_layer(hidden, activation):
     assert torch.isclose(share, trace, rtol=1e-3) == (hidden == ())
 
 
-@settings(max_examples=30)
-@given(networks(piecewise_linear), st.booleans())
+@settings(max_examples=40)
+@given(networks(max_width=3, max_classes=3), st.booleans())
 def test_sampled_trace_over_all_signs_is_the_trace_of_the_hessian(net, weighted):
     weight = net.weight if weighted else None
-    assert_close(mean_sampled_trace(net, net.params, weight), hessian_trace(net, weight)[0], **SAME)
+    assert_close(mean_sampled_trace(net, weight=weight), hessian_trace(net, weight)[0], **SAME)
+
+
+@pytest.mark.parametrize("hidden", [(2, 3, 2), (2, 2, 2, 3)], ids=len)
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_mean_sampled_trace_sees_layers_two_and_more_below_the_last(hidden, activation):
+    net = make_network((2, *hidden, 2), activation, seed=3)
+    assert_close(mean_sampled_trace(net, weight=net.weight), hessian_trace(net, net.weight)[0], **SAME)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 4, 3), (2, 5, 4, 3), (2, 6, 5, 4, 3)], ids=len)
+def test_a_row_needs_a_sign_a_class_and_if_smooth_a_sign_a_unit_below_the_last_hidden_layer(sizes):
+    for activation in ACTIVATIONS:
+        net = make_network(sizes, activation, seed=0)
+        needed = 3 if activation in PIECEWISE_LINEAR else 3 + sum(sizes[1:-2])
+        assert n_signs(net.params, activation) == needed
+        value = sampled(net, rademacher((3, needed), net.X, net.generator))
+        assert torch.isfinite(value)
+        message = f"signs of shape (3, {needed + 1}) do not fit; give (3, {needed}), see n_signs."
+        with pytest.raises(ValueError, match=re.escape(message)):
+            sampled(net, torch.ones(3, needed + 1))
 
 
 @settings(max_examples=15)
-@given(st.sampled_from(TINY), st.sampled_from(["relu", "identity", "tanh", "logistic"]), seeds, st.booleans())
+@given(st.sampled_from(TINY), activations, seeds, st.booleans())
 def test_hutchinson_trace_over_all_probes_is_the_trace_of_the_hessian(sizes, activation, seed, weighted):
     net = make_network(sizes, activation, seed)
     weight = net.weight if weighted else None
     assert_close(mean_hutchinson_trace(net, net.params, weight), hessian_trace(net, weight)[0], **SAME)
 
 
-def test_single_draws_differ_from_the_trace_and_from_each_other():
-    net = make_network((1, 2, 2), "relu", seed=1)
-    exact = exact_trace(net.params, net.X)
-    sampled = torch.stack([sampled_trace(net.params, net.X, s) for s in signs_by_row(net)])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_single_draws_differ_from_the_trace_and_from_each_other(activation):
+    net = make_network((1, 2, 2), activation, seed=1)
     probes = [unflatten(v, net.params) for v in all_signs(net.n_params)[:8]]
-    hutchinson = torch.stack([hutchinson_trace(net.params, net.X, net.y, v) for v in probes])
-    assert exact > 0.1
-    for draws in (sampled, hutchinson):
-        assert draws.std() > 0.01 * exact
+    for draws in (
+        torch.stack([sampled(net, s) for s in signs_by_row(net)]),
+        torch.stack([hutchinson_trace(net.params, net.X, net.y, v, activation=activation) for v in probes]),
+    ):
+        assert draws.std() > 0.01 * exact(net).abs() > 1e-3
 
 
-@given(networks(piecewise_linear))
+@given(networks())
 def test_row_traces_average_to_the_trace(net):
     inputs, logits = forward(net.params, net.X, net.activation)
     signs = signs_by_row(net)[0]
-    rows = exact_rows(net.params, inputs, logits, net.activation)
-    draws = sampled_rows(net.params, inputs, logits, net.activation, signs)
+    rows = exact_rows(net.params, inputs, logits, net.activation, net.y)
+    draws = sampled_rows(net.params, inputs, logits, net.activation, signs, net.y)
     mean = (rows * net.weight).sum() / net.weight.sum()
     assert rows.shape == draws.shape == net.y.shape
-    assert_close(exact_trace(net.params, net.X, net.weight, activation=net.activation), mean, **SAME)
+    assert_close(exact(net, weight=net.weight), mean, **SAME)
     mean = (draws * net.weight).sum() / net.weight.sum()
-    assert_close(sampled_trace(net.params, net.X, signs, net.weight, activation=net.activation), mean, **SAME)
+    assert_close(sampled(net, signs, weight=net.weight), mean, **SAME)
 
 
-def test_row_weights_count():
-    net = make_network((2, 3, 3), "relu", seed=0)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_row_weights_count(activation):
+    net = make_network((2, 3, 3), activation, seed=0)
     signs, probes = signs_by_row(net)[1], tuple(torch.sign(p) for p in net.params)
     for trace in (
-        lambda weight: exact_trace(net.params, net.X, weight),
-        lambda weight: sampled_trace(net.params, net.X, signs, weight),
-        lambda weight: hutchinson_trace(net.params, net.X, net.y, probes, weight),
+        lambda weight: exact(net, weight=weight),
+        lambda weight: sampled(net, signs, weight=weight),
+        lambda weight: hutchinson_trace(net.params, net.X, net.y, probes, weight, activation=activation),
     ):
         even = torch.full_like(net.weight, 7.0)
         assert_close(trace(even), trace(None), **SAME)
@@ -186,7 +207,8 @@ def test_trace_of_a_smooth_network_depends_on_the_labels():
     net = make_network((1, 1, 2), "tanh", seed=1)
     other = relabelled(net)
     assert not torch.isclose(hessian_trace(other)[0], hessian_trace(net)[0], rtol=0.05)
-    assert_close(mean_hutchinson_trace(other, net.params), hessian_trace(other)[0], **SAME)
+    for trace in (exact(other), mean_sampled_trace(other), mean_hutchinson_trace(other, net.params)):
+        assert_close(trace, hessian_trace(other)[0], **SAME)
 
 
 # --- sign ----------------------------------------------------------------------------------------
@@ -196,14 +218,23 @@ def test_trace_of_a_smooth_network_depends_on_the_labels():
 def test_exact_and_sampled_trace_are_never_negative(net, scale):
     params = tuple(scale * p for p in net.params)
     inputs, logits = forward(params, net.X, net.activation)
-    exact = exact_rows(params, inputs, logits, net.activation)
+    traces = exact_rows(params, inputs, logits, net.activation)
     # Only the last hidden layer's variance is a difference, of p @ W^2 and (p @ W)^2: it may go below zero
     # by some units in the last place of its terms, at most 16 eps (1 + ||a||^2) ||W||^2 with C <= 4 of them.
     ahead = 1 + inputs[-2].square().sum(1) if len(inputs) > 1 else torch.zeros(len(net.X))
     rounding = 16 * torch.finfo(torch.float64).eps * ahead * params[-2].square().sum()
-    assert (exact >= -rounding).all()
+    assert (traces >= -rounding).all()
     for signs in signs_by_row(net):
         assert (sampled_rows(params, inputs, logits, net.activation, signs) >= 0).all()  # sums of squares
+
+
+def test_exact_trace_of_a_smooth_network_may_be_negative():
+    nets = [make_network((1, 2, 2), "tanh", seed, n_rows=1) for seed in range(6)]
+    traces = [exact(net) for net in nets]
+    assert min(traces) < -0.1
+    assert max(traces) > 0.1
+    for net, trace in zip(nets, traces, strict=True):
+        assert_close(trace, hessian_trace(net)[0], **SAME)
 
 
 def test_hutchinson_trace_may_be_negative():
@@ -221,6 +252,20 @@ def test_traces_vanish_where_every_probability_is_one_hot():
     assert exact_trace(params, net.X) == 0
     assert sampled_trace(params, net.X, signs_by_row(net)[0]) == 0
     assert exact_trace(net.params, net.X) > 0.1
+
+
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_traces_of_a_smooth_network_vanish_where_the_labels_are_certain(activation):
+    net = make_network((2, 3, 3, 2, 3), activation, seed=0)
+    biases = torch.tensor([0.0, 1e4, 0.0], dtype=torch.float64)
+    params = (*net.params[:-1], biases)
+    signs, certain = signs_by_row(net)[0], torch.ones_like(net.y)
+    for y, zero in ((certain, True), (0 * certain, False)):
+        for trace in (
+            exact_trace(params, net.X, y=y, activation=activation),
+            sampled_trace(params, net.X, signs, y=y, activation=activation),
+        ):
+            assert (trace == 0) == zero
 
 
 def test_a_constant_added_to_the_rows_of_all_classes_changes_no_trace_of_lower_layers_in_float32():
@@ -253,7 +298,7 @@ def gauss_newton_trace(net):
 def test_the_gauss_newton_trace_of_a_smooth_network_is_not_that_of_its_hessian(activation):
     net = make_network((2, 3, 3), activation, seed=2)
     inputs, logits = forward(net.params, net.X, activation)
-    gauss_newton = exact_rows(net.params, inputs, logits, activation).mean()
+    gauss_newton = gauss_newton_rows(net.params, inputs, logits, activation).mean()
     assert_close(gauss_newton, gauss_newton_trace(net), **SAME)
     assert not torch.isclose(gauss_newton, hessian_trace(net)[0], rtol=0.05)
 
@@ -265,20 +310,29 @@ def test_the_gauss_newton_trace_of_a_piecewise_linear_network_is_that_of_its_hes
     assert_close(gauss_newton_trace(net), exact_trace(net.params, net.X, activation=activation), **SAME)
 
 
+@settings(max_examples=30)
+@given(networks())
+def test_gauss_newton_rows_average_to_the_trace_of_the_gauss_newton_matrix(net):
+    inputs, logits = forward(net.params, net.X, net.activation)
+    rows = gauss_newton_rows(net.params, inputs, logits, net.activation)
+    assert_close(rows.mean(), gauss_newton_trace(net), **SAME)
+
+
 @pytest.mark.parametrize("activation", ["tanh", "logistic"])
-def test_smooth_activations_are_refused(activation):
+def test_smooth_activations_need_labels(activation):
     net = make_network((2, 3, 3), activation, seed=0)
+    signs = signs_by_row(net)[0]
+    inputs, logits = forward(net.params, net.X, activation)
     for name, call in [
         ("exact_trace", lambda: exact_trace(net.params, net.X, activation=activation)),
+        ("sampled_trace", lambda: sampled_trace(net.params, net.X, signs, activation=activation)),
         (
-            "sampled_trace",
-            lambda: sampled_trace(net.params, net.X, signs_by_row(net)[0], activation=activation),
+            "hutchinson_trace",
+            lambda: hutchinson_trace(net.params, net.X, None, net.params, activation=activation),
         ),
+        ("The trace", lambda: exact_rows(net.params, inputs, logits, activation)),
     ]:
-        message = (
-            f"{name} is the Hessian's trace for piecewise linear activations only, got "
-            f"activation={activation!r}; use hutchinson_trace, or activation 'relu' or 'identity'."
-        )
+        message = f"{name} needs y, the label of every row, for activation={activation!r}"
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
 
@@ -286,19 +340,18 @@ def test_smooth_activations_are_refused(activation):
 # --- derivatives ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
-@given(networks(piecewise_linear, max_width=3, max_classes=3), st.booleans())
+@settings(max_examples=25)
+@given(networks(max_width=3, max_classes=3), st.booleans())
 def test_gradients_of_exact_and_mean_sampled_trace_are_those_of_the_hessians_trace(net, weighted):
     weight = net.weight if weighted else None
     expected = hessian_trace_gradient(net, weight)
-    exact = gradient_of(lambda p: exact_trace(p, net.X, weight, activation=net.activation), net.params)
-    assert_close(exact, expected, **SAME)
+    assert_close(gradient_of(lambda p: exact(net, p, weight), net.params), expected, **SAME)
     assert_close(gradient_of(lambda p: mean_sampled_trace(net, p, weight), net.params), expected, **SAME)
     assert expected.abs().max() > 0
 
 
 @settings(max_examples=8)
-@given(st.sampled_from(TINY), st.sampled_from(["relu", "identity", "tanh", "logistic"]), seeds)
+@given(st.sampled_from(TINY), activations, seeds)
 def test_gradient_of_the_mean_hutchinson_trace_is_that_of_the_hessians_trace(sizes, activation, seed):
     net = make_network(sizes, activation, seed)
     expected = hessian_trace_gradient(net, net.weight)
@@ -306,54 +359,75 @@ def test_gradient_of_the_mean_hutchinson_trace_is_that_of_the_hessians_trace(siz
     assert_close(got, expected, **SAME)
 
 
-@pytest.mark.parametrize("hidden", [(), (3,), (3, 2)], ids=len)
-@pytest.mark.parametrize("activation", ["identity", "relu"])
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 2), (3, 2, 2)], ids=len)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_of_one_draw_is_that_of_finite_differences(hidden, activation):
-    # gradcheck steps by 1e-6, and no unit of these networks is that close to its kink.
+    # gradcheck steps by 1e-6, and no relu unit of these networks is that close to its kink.
     net = make_network((2, *hidden, 3), activation, seed=5)
     assert min(a[a > 0].min() for a in [net.X.abs(), *forward(net.params, net.X, "relu")[0][1:]]) > 1e-4
     params = tuple(p.clone().requires_grad_() for p in net.params)
     signs, probes = signs_by_row(net)[2], tuple(rademacher(p.shape, p, net.generator) for p in params)
     for trace in (
-        lambda *p: exact_trace(p, net.X, net.weight, activation=activation),
-        lambda *p: sampled_trace(p, net.X, signs, net.weight, activation=activation),
+        lambda *p: exact(net, p, net.weight),
+        lambda *p: sampled(net, signs, p, net.weight),
         lambda *p: hutchinson_trace(p, net.X, net.y, probes, net.weight, activation=activation),
     ):
         assert torch.autograd.gradcheck(trace, params)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "logistic"])
-def test_gradient_of_one_hutchinson_draw_is_that_of_finite_differences_where_smooth(activation):
-    net = make_network((2, 3, 3), activation, seed=5)
-    params = tuple(p.clone().requires_grad_() for p in net.params)
-    probes = tuple(rademacher(p.shape, p, net.generator) for p in params)
-    assert torch.autograd.gradcheck(
-        lambda *p: hutchinson_trace(p, net.X, net.y, probes, activation=activation), params
-    )
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_gradients_and_stacks_of_gradients_can_be_taken_by_torch_func(activation):
+    nets = [make_network((2, 3, 2, 3), activation, seed) for seed in range(3)]
+    signs = [signs_by_row(net)[seed] for seed, net in enumerate(nets)]
+    params = tuple(torch.stack(p) for p in zip(*(net.params for net in nets), strict=True))
+    X, y = torch.stack([net.X for net in nets]), torch.stack([net.y for net in nets])
+    for trace in (
+        lambda p, x, labels, s: exact_trace(p, x, y=labels, activation=activation),
+        lambda p, x, labels, s: sampled_trace(p, x, s, y=labels, activation=activation),
+        lambda p, x, labels, s: hutchinson_trace(
+            p, x, labels, tuple(torch.sign(q.detach()) for q in p), activation=activation
+        ),
+    ):
+        together = torch.func.vmap(torch.func.grad(trace))(params, X, y, torch.stack(signs))
+        for k, (net, s) in enumerate(zip(nets, signs, strict=True)):
+            alone = gradient_of(lambda p, net=net, s=s, f=trace: f(p, net.X, net.y, s), net.params)
+            assert_close(torch.cat([g[k].flatten() for g in together]), alone, **SAME)
+            assert alone.abs().max() > 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("hidden", [(), (3,), (3, 2)], ids=len)
-def test_gradients_are_finite_at_logits_of_ten_thousand(hidden, dtype):
-    net = make_network((2, *hidden, 3), "relu", seed=5, dtype=dtype)
-    logits = forward(net.params, net.X, "relu")[1]
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 2), (3, 2, 2)], ids=len)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
+def test_gradients_are_finite_at_logits_of_ten_thousand(hidden, dtype, activation):
+    net = make_network((2, *hidden, 3), activation, seed=5, dtype=dtype)
+    logits = forward(net.params, net.X, activation)[1]
     scale = 1e4 / logits.abs().max()
     params = (*net.params[:-2], scale * net.params[-2], scale * net.params[-1])
-    assert 0.99e4 < forward(params, net.X, "relu")[1].abs().max() < 1.01e4
+    assert 0.99e4 < forward(params, net.X, activation)[1].abs().max() < 1.01e4
     signs, probes = signs_by_row(net)[2].to(dtype), tuple(torch.sign(p) for p in params)
     for trace in (
-        lambda p: exact_trace(p, net.X),
-        lambda p: sampled_trace(p, net.X, signs),
-        lambda p: hutchinson_trace(p, net.X, net.y, probes),
+        lambda p: exact(net, p),
+        lambda p: sampled(net, signs, p),
+        lambda p: hutchinson_trace(p, net.X, net.y, probes, activation=activation),
     ):
         assert torch.isfinite(trace(params))
         assert torch.isfinite(gradient_of(trace, params)).all()
 
     # Sibling: the square root of an underflowed probability has no finite gradient.
     def naive(p):
-        return (forward(p, net.X, "relu")[1].softmax(1).sqrt() * signs).sum().square()
+        return (forward(p, net.X, activation)[1].softmax(1).sqrt() * signs[:, :3]).sum().square()
 
     assert not torch.isfinite(gradient_of(naive, params)).all()
+
+
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+def test_gradients_are_finite_where_every_unit_is_saturated(activation):
+    net = make_network((2, 3, 2, 2, 3), activation, seed=5, dtype=torch.float32)
+    params = tuple(1e4 * p for p in net.params)
+    signs = signs_by_row(net)[2].float()
+    for trace in (lambda p: exact(net, p), lambda p: sampled(net, signs, p)):
+        assert torch.isfinite(trace(params))
+        assert torch.isfinite(gradient_of(trace, params)).all()
 
 
 # --- signs ---------------------------------------------------------------------------------------

@@ -115,12 +115,13 @@ def test_partial_fit_is_one_unfrozen_epoch_without_a_rule_to_stop(runs):
     assert (schedule.max_iter, schedule.tol, schedule.freeze_iter) == (1, None, 0)
 
 
+@pytest.mark.parametrize("activation", ["relu", "identity", "tanh", "logistic"])
 @pytest.mark.parametrize(
-    ("activation", "trace"),
-    [("relu", "sampled"), ("identity", "sampled"), ("tanh", "hutchinson"), ("logistic", "hutchinson")],
+    ("asked", "trace"),
+    [("auto", "sampled"), ("sampled", "sampled"), ("exact", "exact"), ("hutchinson", "hutchinson")],
 )
-def test_auto_picks_the_cheapest_trace_that_is_right(runs, activation, trace):
-    quick(fitted_teacher(activation=activation), max_iter=1, phi_max_iter=1).fit(*digits())
+def test_every_trace_is_open_to_every_activation_and_auto_is_the_sampled_one(runs, activation, asked, trace):
+    quick(fitted_teacher(activation=activation), trace=asked, max_iter=1, phi_max_iter=1).fit(*digits())
     assert [objective.trace for _, objective, _ in runs] == [trace, trace]
 
 

@@ -59,6 +59,14 @@ def test_slope_is_the_derivative_as_a_function_of_the_value(activation):
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_bend_is_the_second_derivative_as_a_function_of_the_value(activation):
+    function, bend = ACTIVATIONS[activation].function, ACTIVATIONS[activation].bend
+    z = torch.tensor([-2.3, -0.4, 0.7, 3.1], dtype=torch.float64)
+    second = torch.func.vmap(torch.func.grad(torch.func.grad(function)))(z)
+    assert_close(bend(function(z)), second, **SAME)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_piecewise_linear_means_a_zero_second_derivative(activation):
     function = ACTIVATIONS[activation].function
     z = torch.tensor([-2.3, -0.4, 0.7, 3.1], dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from skantidistill.blueprint import Blueprint
 from skantidistill.curvature import exact_trace
 from skantidistill.growth import Growth
-from skantidistill.network import Batch, forward, select_outputs
+from skantidistill.network import ACTIVATIONS, Batch, forward, select_outputs
 from skantidistill.objective import (
     Draws,
     Objective,
@@ -35,15 +35,8 @@ SAME = {"rtol": 1e-10, "atol": 1e-12}
 
 #: Every setting of the noise term: neighbourhood, parameter noise, and bounds with one delta a feature.
 NOISE = list(product(["uniform", "normal", "adversarial"], [0.0, 0.3], [False, True]))
-#: Every setting of the trace term, with an activation that it allows.
-TRACES = [
-    ("exact", "relu"),
-    ("exact", "identity"),
-    ("sampled", "relu"),
-    ("sampled", "identity"),
-    ("hutchinson", "relu"),
-    ("hutchinson", "tanh"),
-]
+#: Every setting of the trace term.
+TRACES = list(product(["exact", "sampled", "hutchinson"], ["relu", "identity", "tanh", "logistic"]))
 
 
 def seeded(seed):
@@ -227,22 +220,44 @@ def slow_hessian(params, batch, objective):
 
 
 def slow_sampled_trace(params, batch, draws, objective):
-    """Row by row sum_l (1 + ||a||^2) ||J_l^T v||^2, J_l the logits' Jacobian in the biases of layer l."""
+    """Row by row, with J_l and K_ml the Jacobians of the logits and of z_m in the biases of layer l:
+
+    sum_l c_l ||J_l^T v||^2 + sum_m sigma''(z_m) g_m . (c_m + (sum_{l < m} sqrt(c_l) K_ml s_l)^2),
+    c_l = 1 + ||a_{l-1}||^2.
+    """
     selected = select_outputs(params, objective.outputs)
+    function = ACTIVATIONS[objective.activation].function
+    second = torch.func.vmap(torch.func.grad(torch.func.grad(function)))
+    n_layers, n_outputs = len(selected) // 2, len(selected[-1])
     rows = []
-    for x, signs in zip(batch.X, draws.signs, strict=True):
+    for x, label, signs in zip(batch.X, batch.y, draws.signs, strict=True):
 
-        def logits(*biases, x=x):
+        def before(layer, *biases, x=x):
+            """The values z of a layer, as a function of all biases."""
             mixed = [t for pair in zip(selected[::2], biases, strict=True) for t in pair]
-            return forward(tuple(mixed), x[None], objective.activation)[1][0]
+            return forward(tuple(mixed[: 2 * layer]), x[None], objective.activation)[1][0]
 
-        inputs, z = forward(selected, x[None], objective.activation)
-        p = z[0].softmax(0)
-        v = p.sqrt() * signs - p * (p.sqrt() @ signs)
-        jacobians = torch.autograd.functional.jacobian(logits, tuple(selected[1::2]))
-        pairs = zip(inputs, jacobians, strict=True)
-        rows.append(sum((1 + a[0] @ a[0]) * (J.T @ v).square().sum() for a, J in pairs))
-    return slow_mean([r.item() for r in rows], batch.weight.tolist())
+        def loss(a, layer, label=label):
+            """The loss as a function of the input of the layer after this one."""
+            logits = forward(selected[2 * layer :], a[None], objective.activation)[1]
+            return -logits.log_softmax(1)[0, label]
+
+        biases = tuple(selected[1::2])
+        inputs = forward(selected, x[None], objective.activation)[0]
+        sizes = [1 + a[0] @ a[0] for a in inputs]
+        p = before(n_layers, *biases).softmax(0)
+        v = p.sqrt() * signs[:n_outputs] - p * (p.sqrt() @ signs[:n_outputs])
+        jacobians = torch.autograd.functional.jacobian(lambda *b: before(n_layers, *b), biases)
+        total = sum(size * (J.T @ v).square().sum() for size, J in zip(sizes, jacobians, strict=True))
+        units = signs[n_outputs:].split([len(b) for b in biases[:-2]]) if len(signs) > n_outputs else []
+        for m in range(1, n_layers):
+            gradient = torch.func.grad(loss)(inputs[m][0], m)
+            K = torch.autograd.functional.jacobian(lambda *b, m=m: before(m, *b), biases)
+            moved = [s**0.5 * k @ e for s, k, e in zip(sizes, K[: m - 1], units[: m - 1], strict=False)]
+            squares = sizes[m - 1] + sum(moved, torch.zeros_like(gradient)).square()
+            total = total + (second(before(m, *biases)) * gradient * squares).sum()
+        rows.append(total.item())
+    return slow_mean(rows, batch.weight.tolist())
 
 
 # --- values ----------------------------------------------------------------------------------------
@@ -352,25 +367,28 @@ def test_adversarial_rows_are_worse_than_random_ones():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_exact_trace_term_is_the_trace_of_the_selected_networks_hessian(activation, masked):
     objective = trace_objective("exact", activation, masked=masked)
     params, batch, draws = make_case(objective)
     value = trace_term(params, batch, draws, objective)
     assert_close(value, slow_hessian(params, batch, objective).trace(), **SAME)
-    unweighted = exact_trace(select_outputs(params, objective.outputs), batch.X, activation=activation)
+    selected = select_outputs(params, objective.outputs)
+    unweighted = exact_trace(selected, batch.X, y=batch.y, activation=activation)
     assert not torch.isclose(unweighted, value, rtol=1e-3)
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "identity"])
-def test_sampled_trace_term_pushes_one_vector_a_row(activation, masked):
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_sampled_trace_term_pulls_and_pushes_one_vector_a_row(activation, masked):
     objective = trace_objective("sampled", activation, masked=masked)
     params, batch, draws = make_case(objective)
     value = trace_term(params, batch, draws, objective)
     assert_close(value.item(), slow_sampled_trace(params, batch, draws, objective), **SAME)
     exact = trace_term(params, batch, draws, replace(objective, trace="exact"))
     assert not torch.isclose(value, exact, rtol=1e-2)
+    flipped = draws._replace(signs=torch.cat([draws.signs[:, :-1], -draws.signs[:, -1:]], dim=1))
+    assert not torch.isclose(trace_term(params, batch, flipped, objective), value, rtol=1e-4)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -483,18 +501,18 @@ def test_a_stack_of_students_has_the_gradients_of_its_members(term, build):
     assert_stack_equals_members(lambda p, b, d: term(p, b, d, objective), objective)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(("trace", "activation"), TRACES)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("neighborhood", "noise_std"), [("uniform", 0.3), ("adversarial", 0.0)])
 def test_a_stack_has_the_gradients_of_its_members_of_the_weighted_sum(
-    activation, masked, neighborhood, noise_std
+    trace, activation, masked, neighborhood, noise_std
 ):
     objective = make_objective(
         activation,
         masked=masked,
         neighborhood=neighborhood,
         parameter_noise_std=noise_std,
-        trace="sampled" if activation == "relu" else "hutchinson",
+        trace=trace,
         alpha=0.3,
     )
     assert_stack_equals_members(lambda p, b, d: objective(p, b, d)[0], objective)
@@ -599,11 +617,14 @@ def test_draws_have_the_shapes_and_ranges_that_the_terms_take():
     assert 0.98 < offsets.max() <= 1  # 800 uniform draws
     assert -1 <= offsets.min() < -0.98
     assert [n.shape for n in noise] == [p.shape for p in params]
-    assert signs.shape == (400, 3)
+    assert signs.shape == (400, 3 + SIZES[1])  # tanh: and one a unit of the first hidden layer
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
     assert probes == ()
     unmasked = replace(objective, outputs=None).draw(params, batch, seeded(3))
-    assert unmasked.signs.shape == (400, 4)
+    assert unmasked.signs.shape == (400, 4 + SIZES[1])
+    for activation in ("relu", "identity"):
+        linear = replace(objective, activation=activation).draw(params, batch, seeded(3))
+        assert linear.signs.shape == (400, 3)
     adversarial = replace(objective, neighborhood="adversarial").draw(params, batch, seeded(3))
     assert torch.equal(adversarial.offsets, offsets)
     normal = replace(objective, neighborhood="normal").draw(params, batch, seeded(3)).offsets
