@@ -150,14 +150,19 @@ class Blueprint:
         """
         if not issparse(X):
             X = np.asarray(X)
-        network = self.folded() if issparse(X) else self
-        blocks = [network._block_logits(X[rows]) for rows in gen_batches(X.shape[0], BATCH_ROWS)]
+        blocks = [
+            self.hidden(X[rows]) @ self.weights[-1].T + self.biases[-1]
+            for rows in gen_batches(X.shape[0], BATCH_ROWS)
+        ]
         return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
 
-    def _block_logits(self, X: Any) -> np.ndarray:
+    def hidden(self, X: Any) -> np.ndarray:
+        """Return what the output layer sees of raw inputs, of shape (n_samples, n_last_hidden_units)."""
+        if issparse(X) and self.input_scale is not None:
+            return self.folded().hidden(X)
         a = self.scaled(X)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             z = a @ weight.T
             z += bias
             a = _HIDDEN[self.activation](z)
-        return a @ self.weights[-1].T + self.biases[-1]
+        return a

@@ -31,10 +31,10 @@ from skantidistill.blueprint import Blueprint
 from skantidistill.fitting import grow, minimise_phi, seed_generators, start_fresh, train_student
 from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
+from skantidistill.new_outputs import fit_new_outputs
 from skantidistill.old_data import (
     OldData,
     all_labels,
-    column_means,
     complete_columns,
     find_old_data,
     find_teacher,
@@ -132,6 +132,10 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Whether the noise and trace terms stay while training on (X, y), or are phi's alone (the paper).
     freeze_iter : int, default=0
         Epochs, within ``max_iter``, in which only the output layer trains.
+    new_outputs : {"fit", "start"}, default="fit"
+        What the outputs of classes that the teacher lacks begin the training on (X, y) with. "fit": the
+        output layer is fitted to a sample of (X, y) first, a convex problem that keeps the teacher's outputs
+        near; "start": with what ``start`` gave them.
     rehearse : float, default=0.0
         Share, in [0, 1), of every minibatch of the training on (X, y) that is drawn from ``teacher_data``,
         each of its classes as often as another, so that they are not forgotten. Rows are weighed so that
@@ -199,7 +203,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     growth_ : Growth or None
         Which unit, class and feature of the teacher is which of the student.
     phi_blueprint_ : Blueprint
-        The network after phi and before the training on (X, y).
+        The value of phi: the network before it saw new rows.
     phi_history_ : list of dict
         A row an epoch of phi: loss, every term by itself (unweighted), seconds (``dur``).
     blueprint_ : Blueprint
@@ -259,6 +263,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         "phi_learning_rate_decay": [Interval(Real, 0, 1, closed="right")],
         "regularize": [StrOptions({"fit", "phi"})],
         "freeze_iter": [_COUNT],
+        "new_outputs": [StrOptions({"fit", "start"})],
         "rehearse": [Interval(Real, 0, 1, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), None],
         "alpha": [_NOT_NEGATIVE],
@@ -300,6 +305,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         phi_learning_rate_decay: float = 1.0,
         regularize: str = "fit",
         freeze_iter: int = 0,
+        new_outputs: str = "fit",
         rehearse: float = 0.0,
         alpha: float = 1e-4,
         batch_size: int | str = "auto",
@@ -336,6 +342,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self.phi_learning_rate_decay = phi_learning_rate_decay
         self.regularize = regularize
         self.freeze_iter = freeze_iter
+        self.new_outputs = new_outputs
         self.rehearse = rehearse
         self.alpha = alpha
         self.batch_size = batch_size
@@ -486,7 +493,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         """Return D1 with all columns if its rows are to be rehearsed, and are not in (X, y) anyway."""
         if not self.rehearse or self.growth_ is None or old is None or old.source != "teacher_data":
             return None
-        return complete_columns(old, self.growth_.features, column_means(data.X, data.weight, data.index))
+        return complete_columns(old, self.growth_.features, data)
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
@@ -519,34 +526,44 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self._optimizer_state: dict[str, Any] | None = None
         seed_generators(self, random_state)
         self.phi_history_: list[dict[str, Any]] = []
-        n_features = data.X.shape[1]
         dtype = data.X.dtype if self.device == "cpu" else np.dtype(np.float32)
         self.teacher_, self.growth_ = None, None
         if self.teacher is None:
             if old is not None:
                 warnings.warn(f"{old.source} is ignored, because teacher=None.", UserWarning, stacklevel=5)
             self.classes_ = check_enough_classes(np.unique(labels))
-            blueprint = start_fresh(self, n_features, self.classes_, random_state, dtype)
+            blueprint = start_fresh(self, data.X.shape[1], self.classes_, random_state, dtype)
             warn_of_scale(self, blueprint, data.X)
         else:
-            if old is not None and not is_fitted(self.teacher):
-                check_unfitted_teacher(self, old, labels, n_features)
-            self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
-            if old is not None and not is_fitted(self.teacher):
-                teacher = replace(teacher, feature_names=old.names)  # it was fitted on bare arrays
-            self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
-            self.growth_, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
-            warn_of_scale(self, blueprint, data.X)
-            old = old or known_rows(data.X, data.y, data.weight, data.index, teacher)
-            if old is not None:
-                if old.X.shape[1] < n_features or old.columns is not None:
-                    fill = column_means(data.X, data.weight, data.index)
-                    given, old = old, complete_columns(old, self.growth_.features, fill)
-                    if given.columns is None:
-                        check_old_inside(self, given, n_features, self.growth_.features)
-                warn_of_wrong_labels(teacher, self.growth_.features, old)
-                blueprint = minimise_phi(self, blueprint, self.growth_, old, dtype)
+            blueprint = self._grow(data, labels, old, random_state, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
+        if self.growth_ is not None and self.new_outputs == "fit":
+            codes = encode_labels(data.y, self.classes_, "y", "the student")
+            rows = (data.X, codes, data.weight, data.index)
+            self.blueprint_ = fit_new_outputs(self.blueprint_, self.growth_.new_outputs, *rows, random_state)
+
+    def _grow(
+        self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState, dtype: Any
+    ) -> Blueprint:
+        """Read and grow the teacher, and return the value of phi."""
+        n_features = data.X.shape[1]
+        if old is not None and not is_fitted(self.teacher):
+            check_unfitted_teacher(self, old, labels, n_features)
+        self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
+        if old is not None and not is_fitted(self.teacher):
+            teacher = replace(teacher, feature_names=old.names)  # it was fitted on bare arrays
+        self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
+        growth, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
+        self.growth_ = growth
+        warn_of_scale(self, blueprint, data.X)
+        old = old or known_rows(data.X, data.y, data.weight, data.index, teacher)
+        if old is None:
+            return blueprint
+        if old.columns is None:
+            check_old_inside(self, old, n_features, growth.features)
+        old = complete_columns(old, growth.features, data)
+        warn_of_wrong_labels(teacher, growth.features, old)
+        return minimise_phi(self, blueprint, growth, old, dtype)
 
 
 @reader.register

@@ -125,6 +125,11 @@ class Growth:
         return np.setdiff1d(np.arange(self.layer_sizes[0]), self.features)
 
     @property
+    def new_outputs(self) -> np.ndarray:
+        """The student's outputs that the teacher has not."""
+        return np.setdiff1d(np.arange(self.layer_sizes[-1]), self.outputs)
+
+    @property
     def smallest_hidden_layer_sizes(self) -> tuple[int, ...]:
         """The hidden layers that just hold the teacher, at this student's depth."""
         held, depth = self.teacher.hidden_layer_sizes, len(self.layer_sizes) - 2

@@ -113,17 +113,17 @@ def find_old_data(
     return old
 
 
-def complete_columns(old: OldData, features: np.ndarray, fill: np.ndarray) -> OldData:
-    """Return D1 with all columns of X, the missing ones constant (0 if sparse).
+def complete_columns(old: OldData, features: np.ndarray, new: OldData) -> OldData:
+    """Return D1 with all columns of X, the missing ones filled with their weighted means over new rows.
 
-    ``features`` are X's columns that are the teacher's, in its order; ``fill`` has a value for every column.
+    Of a sparse X they are 0. ``features`` are X's columns that are the teacher's, in its order.
 
     Raises
     ------
     ValueError
         If D1 has neither the teacher's columns nor all of X's, or lacks a column of the teacher.
     """
-    n_columns, n_features = old.X.shape[1], len(fill)
+    n_columns, n_features = old.X.shape[1], new.X.shape[1]
     columns = old.columns
     if columns is None:
         if n_columns == n_features:
@@ -144,17 +144,17 @@ def complete_columns(old: OldData, features: np.ndarray, fill: np.ndarray) -> Ol
         parts = (old.X.data, columns[old.X.indices], old.X.indptr)
         X = csr_matrix(parts, shape=(old.X.shape[0], n_features))
     else:
-        X = np.tile(fill.astype(old.X.dtype), (len(old.X), 1))
+        means = column_means(new.X, new.weight, new.index)
+        X = np.tile(means.astype(old.X.dtype), (len(old.X), 1))
         X[:, columns] = old.X
     return replace(old, X=X, columns=None)
 
 
-def column_means(X: Any, weight: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of every column over the rows ``index``; of a sparse matrix, 0."""
+def column_means(X: np.ndarray, weight: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of every column over the rows ``index``."""
     total = np.zeros(X.shape[1])
-    if not issparse(X):
-        for rows in gen_batches(len(index), BATCH_ROWS):
-            total += weight[index[rows]].astype(np.float64) @ X[index[rows]].astype(np.float64)
+    for rows in gen_batches(len(index), BATCH_ROWS):
+        total += weight[index[rows]].astype(np.float64) @ X[index[rows]].astype(np.float64)
     return total / weight[index].sum(dtype=np.float64)
 
 

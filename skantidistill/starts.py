@@ -154,7 +154,7 @@ def net2net(
             np.ones((1, wide)) if split == "equal" else random_state.standard_exponential((len(above), wide))
         )
         params[2 * layer + 2] = above[:, source] * _shares(parts.astype(above.dtype, copy=False), source)
-    new = np.setdiff1d(np.arange(growth.layer_sizes[-1]), growth.outputs)
+    new = growth.new_outputs
     r = 1 / np.sqrt(growth.layer_sizes[-2])
     params[-2][new] = random_state.uniform(-r, r, (len(new), growth.layer_sizes[-2]))
     params[-1][new] = random_state.uniform(-r, r, len(new))

@@ -18,6 +18,7 @@ FLOORS = {
     "network": 0,
     "datasets": 1,
     "keeping": 1,
+    "new_outputs": 1,
     "perceptron": 1,
     "perturbations": 1,
     "row_traces": 1,
