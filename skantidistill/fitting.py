@@ -111,7 +111,7 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
             f"lambda_teacher={student.lambda_teacher} pulls the student out of the teacher's function; use "
             "lambda_teacher=0.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     codes = np.zeros(len(old.y), dtype=np.int64)
     codes[old.index] = encode_labels(old.labels, growth.teacher.classes, old.source, "the teacher")

@@ -227,7 +227,7 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
             f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
             "them, which training on (X, y) forgets again; add rows of theirs to (X, y).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
@@ -235,7 +235,7 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
             f"The teacher's classes {dropped.tolist()} have no row in y or teacher_data: the student gets "
             "no output for them.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return classes
 
@@ -257,7 +257,7 @@ def known_rows(
         "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
         "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
     return None
 
@@ -295,7 +295,7 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
         "same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, StackingClassifier and "
         "others do before they call fit? Then name the teacher's outputs in y's labels by teacher_classes.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

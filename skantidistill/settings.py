@@ -96,7 +96,7 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
             "they may drown what there is to learn. Scale X for the teacher and the student alike, for "
             "example by StandardScaler, or set lambda_noise=0 and lambda_trace=0.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from skantidistill._checks import is_fitted
 from skantidistill.blueprint import Blueprint
@@ -101,6 +102,7 @@ class _Layers:
         """Read a module that computes what a class of torch does: not one that overrides ``forward``."""
         for kind, method in _KINDS.items():
             if isinstance(module, kind) and type(module).forward is kind.forward:
+                _check_unhooked(module)
                 return method(self, module)
         raise TypeError(
             f"The teacher, a Sequential, has a {type(module).__name__}, which can't be read; these modules "
@@ -214,6 +216,18 @@ _KINDS: dict[type[nn.Module], Callable[[_Layers, Any], None]] = {
     nn.AlphaDropout: _Layers.skip,
     nn.FeatureAlphaDropout: _Layers.skip,
 }
+
+
+def _check_unhooked(module: nn.Module) -> None:
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    if isinstance(module, LazyModuleMixin):
+        return  # its hook waits for a first batch
+    if hooked or "forward" in vars(module):
+        raise ValueError(
+            f"The teacher has a {type(module).__name__} whose forward is changed, by a hook (as weight_norm "
+            "and spectral_norm of torch.nn.utils do) or an attribute; remove it first. What is in "
+            "torch.nn.utils.parametrizations can be read."
+        )
 
 
 def _check_width(got: int, expected: int) -> None:

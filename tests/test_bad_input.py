@@ -1,6 +1,7 @@
 """Bad input gets one error, before training, that says what is wrong, what was got and what would work."""
 
 import re
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -256,6 +257,31 @@ def test_no_row_that_the_teacher_knows_is_a_warning_that_says_what_falls_away():
     ):
         student = quick(fitted_teacher()).fit(X[new], y[new])
     assert student.phi_history_ == []
+
+
+def test_warnings_point_to_the_call_of_fit():
+    X, y = digits()
+    new, known = y == "five", np.isin(y, ["one", "two"])
+    old = X[old_rows()], y[old_rows()]
+    swap = {"one": "two", "two": "four", "four": "one"}
+    swapped = np.array([swap.get(label, label) for label in y.tolist()])
+    calls = [
+        (quick(fitted_teacher()), {"y": np.where(new, "six", "seven")}, "No row of y"),
+        (quick(fitted_teacher()), {"X": X[known], "y": y[known]}, "have no row in y or teacher_data"),
+        (quick(fitted_teacher()), {"y": swapped}, "The teacher's accuracy"),
+        (quick(fitted_teacher()), {"X": 1000 * X}, "root mean square"),
+        (quick(fitted_teacher(), start="net2net"), {}, "divides the teacher's weights"),
+        (quick(fitted_teacher()), {"X": X[known], "y": y[known], "teacher_data": old}, "forgets"),
+        (quick(), {"teacher_rows": old_rows()}, "is ignored"),
+        (quick(fitted_teacher()), {}, "Maximum iterations"),
+    ]
+    for student, changed, words in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            student.fit(**{"X": X, "y": y, **changed})
+        found = [w for w in caught if words in str(w.message)]
+        assert found, words
+        assert found[0].filename == __file__, words
 
 
 def test_classes_at_a_loss_are_named():

@@ -405,6 +405,14 @@ def test_whatever_numbers_a_start_returns_the_student_has_its_own_copy_in_its_ow
         assert not np.shares_memory(param, np.asarray(value))
 
 
+def test_the_first_layer_has_room_for_a_linear_teacher_of_many_classes():
+    X, y = np.random.default_rng(0).normal(size=(180, 3)), np.arange(180) % 60
+    teacher = LogisticRegression().fit(X, y)
+    assert quick(teacher, start="zero").fit(X, y).blueprint_.hidden_layer_sizes == (120,)
+    few = y < 7
+    assert quick(LogisticRegression().fit(X[few], y[few])).fit(X, y).blueprint_.hidden_layer_sizes == (100,)
+
+
 def test_transfer_of_a_linear_teacher_is_a_fresh_linear_student():
     X, y = digits()
     rows = old_rows()

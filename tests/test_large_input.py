@@ -113,12 +113,13 @@ def test_every_way_to_fit_takes_sparse_input():
 @pytest.mark.parametrize("neighborhood", ["uniform", "normal", "adversarial"])
 def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(neighborhood, per_feature):
     """The oracle is a dense batch whose half-width is 0 where the sparse one stores nothing."""
-    net = make_network((9, 5, 4, 3), "relu", seed=3, n_rows=1)
-    X = np.zeros((1, 9))
-    X[0, [1, 4, 7]] = [0.5, -2.0, 1.5]
-    batch = Rows(sp.csr_matrix(X), np.array([2]), np.ones(1)).batch(np.array([0]))
+    net = make_network((9, 5, 4, 3), "relu", seed=3, n_rows=3)
+    X = np.zeros((3, 9))
+    X[[0, 0, 0, 1, 2], [1, 4, 7, 4, 8]] = [0.5, -2.0, 1.5, 1.0, -0.7]
+    y, weight = np.array([2, 0, 1]), np.array([1.0, 2.0, 0.5])
+    batch = Rows(sp.csr_matrix(X), y, weight).batch(np.arange(3))
     assert isinstance(batch, SparseBatch)
-    assert batch.columns.tolist() == [1, 4, 7]
+    assert batch.columns.tolist() == [1, 4, 7, 8]
     delta = torch.linspace(0.1, 0.4, 9, dtype=torch.float64) if per_feature else torch.tensor(0.3).double()
     bounds = (torch.full((9,), -2.1).double(), torch.full((9,), 1.6).double())
     terms = {
@@ -129,11 +130,11 @@ def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(neighb
         "alpha": 0.1,
     }
     sparse = Objective("relu", delta=delta, **terms)
-    dense = Objective("relu", delta=delta * torch.from_numpy(X[0] != 0), **terms)
+    dense = Objective("relu", delta=delta * torch.from_numpy(X != 0), **terms)
     draws = sparse.draw(net.params, batch, net.generator)
-    offsets = torch.zeros(1, 9, dtype=torch.float64)
+    offsets = torch.zeros(3, 9, dtype=torch.float64)
     offsets[:, batch.columns] = draws.offsets
-    whole = Rows(X, np.array([2]), np.ones(1)).batch(np.array([0]))
+    whole = Rows(X, y, weight).batch(np.arange(3))
     loss, parts, logits = sparse(net.params, batch, draws)
     expected, dense_parts, dense_logits = dense(net.params, whole, draws._replace(offsets=offsets))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)

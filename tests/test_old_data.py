@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array, csr_matrix
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -16,9 +17,9 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.utils import check_random_state
 
 from skantidistill._checks import is_fitted
-from skantidistill.old_data import OldData, find_teacher
+from skantidistill.old_data import OldData, column_means, complete_columns, find_old_data, find_teacher
 from skantidistill.teachers import read_teacher
-from tests.problems import digits, quick
+from tests.problems import digits, named, quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -115,6 +116,55 @@ def test_seeds_and_splitters_that_draw_nothing_are_left_as_they_are():
     found, _ = find_teacher(search, None, old_digits(), check_random_state(0))
     assert None not in seeds(found).values()
     assert len(seeds(found)) == 2
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csr_array])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_missing_columns_of_sparse_old_data_are_0_and_the_others_go_where_they_belong(by_name, kind):
+    X = np.random.default_rng(0).random((5, 3)) * [[1, 0, 1]] * (np.arange(5) > 1)[:, None]
+    features = np.array([5, 0, 3])  # X's columns that the teacher was fitted on, in its order
+    columns = np.array([3, 5, 0]) if by_name else None
+    old = OldData(kind(X), np.arange(5), np.ones(5), np.arange(5), "teacher_data", None, columns)
+    whole = complete_columns(old, features, np.zeros(7))
+    expected = np.zeros((5, 7))
+    expected[:, features if columns is None else columns] = X
+    assert_array_equal(whole.X.toarray(), expected)
+    assert_array_equal(whole.X[[4, 2]].toarray(), expected[[4, 2]])
+    assert whole.columns is None
+
+
+def test_completed_old_data_keeps_its_precision():
+    old = OldData(np.ones((4, 2), np.float32), np.arange(4), np.ones(4), np.arange(4), "teacher_data")
+    whole = complete_columns(old, np.array([2, 0]), np.array([5.0, 6.0, 7.0]))
+    assert whole.X.dtype == np.float32
+    assert_array_equal(whole.X, [[1, 6, 1]] * 4)
+
+
+def test_column_means_are_those_of_the_rows_that_count():
+    rng = np.random.default_rng(0)
+    X, weight, index = rng.random((5000, 3)), rng.random(5000), np.arange(0, 5000, 2)
+    means = column_means(X, weight, index)
+    assert_allclose(means, np.average(X[index], axis=0, weights=weight[index]), rtol=1e-12)
+    assert not np.allclose(means, np.average(X, axis=0, weights=weight), rtol=1e-4)
+    assert_array_equal(column_means(csr_matrix(X), weight, index), np.zeros(3))
+
+
+def test_old_data_in_the_columns_of_x_is_not_copied_to_be_completed():
+    X, y = digits()
+    student = quick()
+    student.feature_names_in_, student.n_features_in_ = named(X).columns.to_numpy(dtype=object), 64
+    for columns, expected in (
+        (np.arange(64), None),
+        (np.arange(64)[::-1], np.arange(64)[::-1]),
+        ([3, 1], [3, 1]),
+    ):
+        data = named(X).iloc[:, columns], y
+        old = find_old_data(student, X, y, np.ones(len(y)), np.arange(len(y)), data, None)
+        if expected is None:
+            assert old.columns is None
+            assert complete_columns(old, np.arange(64), np.zeros(64)) is old
+        else:
+            assert_array_equal(old.columns, expected)
 
 
 @pytest.mark.parametrize("name", sorted(UNFITTED))

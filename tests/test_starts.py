@@ -110,6 +110,17 @@ def replicas(growth, params, layer):
     return pairs
 
 
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_uniform_inserts_identities_of_all_units(activation):
+    growth = make_growth(sizes=(20, 6, 5), grown=(6, 9, 7, 8), activation=activation)
+    params = uniform(growth, np.random.RandomState(0))
+    for layer in (2, 3):
+        assert_array_equal(params[2 * layer][:7, :7], np.eye(7))
+        assert_array_equal(params[2 * layer + 1][:7], 0)
+    assert np.all(params[4][:, 7:] != 0)  # what no unit of the layer above can carry
+    assert np.all(params[6][7:] != 0)
+
+
 def test_net2net_replicates_units_and_shares_equally_or_at_random():
     growth = make_growth(sizes=(20, 6, 5), grown=(12, 5))
     equal = net2net(growth, np.random.RandomState(1), "equal")
@@ -122,6 +133,13 @@ def test_net2net_replicates_units_and_shares_equally_or_at_random():
         ratio = shared[2][:, i] / shared[2][:, j]
         assert np.ptp(ratio) > 0.01  # another share for every outgoing weight: Adam, which scales, sees it
         assert np.all(ratio > 0)
+    # Which units are replicated is drawn, and so are the new outputs: another seed, others.
+    other = net2net(growth, np.random.RandomState(2), "equal")
+    assert pairs != replicas(growth, other, 0)
+    new = np.setdiff1d(np.arange(4), growth.outputs)
+    for param in (equal[-2][new], equal[-1][new]):
+        assert 0 < np.abs(param).min() <= np.abs(param).max() <= 1 / np.sqrt(5)
+    assert equal[-1][new] != other[-1][new]
     with pytest.raises(ValueError, match="split='half' is unknown; use 'random' or 'equal'"):
         net2net(growth, np.random.RandomState(1), "half")
 
@@ -163,8 +181,10 @@ def test_starts_that_carry_the_teacher_are_refused_where_it_has_nothing_to_carry
 
 
 def test_transfer_keeps_the_hidden_layers_and_draws_a_fresh_output_layer():
-    growth = make_growth(grown=(30, 25)).without_output_layer()
+    whole = make_growth(grown=(30, 25))
+    growth = whole.without_output_layer()
     params = transfer(growth, np.random.RandomState(5))
+    assert all_equal(params, transfer(whole, np.random.RandomState(5)))
     assert all_equal(params[:-2], growth.teacher.parameters[:-2])
     assert all_equal(params[-2:], xavier(growth, np.random.RandomState(5))[-2:])
     assert all_equal(growth.project(params), growth.shared)

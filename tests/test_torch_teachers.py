@@ -197,6 +197,33 @@ def test_teacher_classes_name_the_outputs():
 # --- what is refused ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda module: module.register_forward_hook(lambda _, inputs, output: 3 * output),
+        lambda module: module[0].register_forward_hook(lambda _, inputs, output: 3 * output),
+        lambda module: module[2].register_forward_pre_hook(lambda _, inputs: (-inputs[0],)),
+        lambda module: setattr(module[1], "forward", torch.tanh),
+    ],
+)
+def test_modules_whose_forward_is_changed_from_outside_are_refused(register):
+    module = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    before = evaluated(module, rows(3))
+    assert_allclose(read_teacher(module).logits(rows(3)), before, rtol=1e-5, atol=1e-6)
+    register(module)
+    assert not np.allclose(evaluated(module, rows(3)), before)
+    with pytest.raises(ValueError, match=r"whose forward is changed, by a hook .* remove it first"):
+        read_teacher(module)
+
+
+def test_parametrized_layers_are_read_as_they_compute():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.mul_(3)
+    module = nn.Sequential(layer, nn.ReLU(), nn.Linear(2, 2))
+    assert_allclose(read_teacher(module).logits(rows(3)), evaluated(module, rows(3)), rtol=1e-5, atol=1e-6)
+
+
 class Doubling(nn.Linear):
     def forward(self, x):
         return 2 * super().forward(x)
