@@ -3,6 +3,8 @@
 The only module that imports private names of scikit-learn.
 """
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatch
@@ -53,17 +55,27 @@ __all__ = [
     "fit_context",
     "is_fitted",
     "restored_on_error",
+    "warn_user",
     "weigh_classes",
 ]
 
 fit_context = _fit_context
 check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
+_LIBRARIES = ("skantidistill", "sklearn")
 BLOCK = 2**20  # numbers that are looked at at a time
 ONE_VS_REST = (
     "OneVsRestClassifier and OneVsOneClassifier work with teacher=None only: in place of y's labels they "
     "hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
 )
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, pointing to the nearest line that is neither this package's nor scikit-learn's."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 @contextmanager
@@ -161,13 +173,20 @@ def check_inside(X: Any, bounds: tuple[Any, Any] | None, name: str = "X") -> Non
         return
     # A bound that X's own precision rounds outwards is still kept.
     low, high = (b.astype(X.dtype) for b in bounds)
+    if issparse(X):
+        low, high = (np.broadcast_to(b, X.shape[1]) for b in (low, high))
+        outside = (low[X.indices] > X.data) | (high[X.indices] < X.data)
+        with_zeros = np.bincount(X.indices, minlength=X.shape[1]) < X.shape[0]
+        if outside.any() or (with_zeros & ((low > 0) | (high < 0))).any():
+            value = X.data[outside][0].item() if outside.any() else 0.0
+            raise ValueError(f"{name} has a value outside bounds: {value!r}; widen bounds or clip the input.")
+        return
     for rows in gen_batches(X.shape[0], max(1, BLOCK // X.shape[1])):
-        block = X[rows].toarray() if issparse(X) else X[rows]
-        outside = (low > block) | (high < block)
+        outside = (low > X[rows]) | (high < X[rows])
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise ValueError(
-                f"{name} has a value outside bounds: {block[row, column].item()!r} in row "
+                f"{name} has a value outside bounds: {X[rows][row, column].item()!r} in row "
                 f"{rows.start + row}, feature {column}; widen bounds or clip the input."
             )
 

@@ -1,6 +1,5 @@
 """The estimator: grow a fitted classifier into a larger multi-layer perceptron."""
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -25,10 +24,12 @@ from skantidistill._checks import (
     fit_context,
     is_fitted,
     restored_on_error,
+    warn_user,
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.fitting import grow, minimise_phi, seed_generators, start_fresh, train_student
+from skantidistill.growth import Growth
 from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
 from skantidistill.new_outputs import fit_new_outputs
@@ -457,7 +458,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         else:
             self._begin(OldData(X, y, weight, index, "y"), y, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
-        old = self._rows_to_rehearse(OldData(X, y, weight, index, "y"), old)
+        old = self._other_rows(OldData(X, y, weight, index, "y"), old) if self.rehearse else None
         train_student(self, X, codes, weight, index, valid_index, old=old)
         return self
 
@@ -489,9 +490,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         train_student(self, X, codes, weight, index, None, one_epoch=True)
         return self
 
-    def _rows_to_rehearse(self, data: OldData, old: OldData | None) -> OldData | None:
-        """Return D1 with all columns if its rows are to be rehearsed, and are not in (X, y) anyway."""
-        if not self.rehearse or self.growth_ is None or old is None or old.source != "teacher_data":
+    def _other_rows(self, data: OldData, old: OldData | None) -> OldData | None:
+        """Return D1 with all columns, if its rows are others than those of (X, y)."""
+        if self.growth_ is None or old is None or old.source != "teacher_data":
             return None
         return complete_columns(old, self.growth_.features, data)
 
@@ -527,10 +528,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         seed_generators(self, random_state)
         self.phi_history_: list[dict[str, Any]] = []
         dtype = data.X.dtype if self.device == "cpu" else np.dtype(np.float32)
-        self.teacher_, self.growth_ = None, None
+        self.teacher_: Any = None
+        self.growth_: Growth | None = None
         if self.teacher is None:
             if old is not None:
-                warnings.warn(f"{old.source} is ignored, because teacher=None.", UserWarning, stacklevel=5)
+                warn_user(f"{old.source} is ignored, because teacher=None.")
             self.classes_ = check_enough_classes(np.unique(labels))
             blueprint = start_fresh(self, data.X.shape[1], self.classes_, random_state, dtype)
             warn_of_scale(self, blueprint, data.X)
@@ -538,9 +540,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             blueprint = self._grow(data, labels, old, random_state, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
         if self.growth_ is not None and self.new_outputs == "fit":
-            codes = encode_labels(data.y, self.classes_, "y", "the student")
-            rows = (data.X, codes, data.weight, data.index)
-            self.blueprint_ = fit_new_outputs(self.blueprint_, self.growth_.new_outputs, *rows, random_state)
+            old = self._other_rows(data, old)
+            new = self.growth_.new_outputs
+            self.blueprint_ = fit_new_outputs(self.blueprint_, new, data, old, random_state)
 
     def _grow(
         self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState, dtype: Any

@@ -4,16 +4,16 @@ Every function takes the estimator, reads its parameters and sets its fitted att
 """
 
 import copy
-import warnings
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import RandomState
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skantidistill._checks import check_bounds, check_column_values, encode_labels
+from skantidistill._checks import check_bounds, check_column_values, encode_labels, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.objective import Objective
@@ -22,7 +22,7 @@ from skantidistill.rehearsal import RehearsedRows
 from skantidistill.rows import Rows
 from skantidistill.scaling import scale_like
 from skantidistill.settings import hidden_layer_sizes, match
-from skantidistill.starts import STARTS, glorot_uniform
+from skantidistill.starts import find_start, glorot_uniform, is_start, net2net
 from skantidistill.teachers import scalers
 from skantidistill.training import Schedule, Trained, check_callbacks, train
 
@@ -55,8 +55,7 @@ def grow(
     # A copy: a teacher that its owner trains on does not change what this student remembers of it.
     teacher = teacher.with_parameters(tuple(np.array(p, dtype=dtype) for p in teacher.parameters))
     growth = match(student, teacher, data.X.shape[1], classes, names)
-    start = STARTS[student.start] if isinstance(student.start, str) else student.start
-    params = _check_start(student.start, start(growth, random_state), growth, dtype)
+    params = _check_start(student.start, find_start(student.start)(growth, random_state), growth, dtype)
     scale, shift = _input_scaling(student, growth, data)
     activation = growth.teacher.activation
     return growth, Blueprint(
@@ -105,13 +104,11 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
     weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
     if student.phi_max_iter == 0 or not any(weights):
         return start
-    if student.lambda_teacher and student.start in ("net2net", "net2net_equal"):
-        warnings.warn(
+    if student.lambda_teacher and is_start(student.start, net2net):
+        warn_user(
             f"start={student.start!r} divides the teacher's weights among replicas, so that "
             f"lambda_teacher={student.lambda_teacher} pulls the student out of the teacher's function; use "
             "lambda_teacher=0.",
-            UserWarning,
-            stacklevel=6,
         )
     codes = np.zeros(len(old.y), dtype=np.int64)
     codes[old.index] = encode_labels(old.labels, growth.teacher.classes, old.source, "the teacher")
@@ -191,11 +188,10 @@ def train_student(
     student._optimizer_state = trained.optimizer_state
     _record(student, trained, valid_rows is not None)
     if not (trained.stopped or one_epoch):
-        warnings.warn(
+        warn_user(
             f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet. "
             "(With the noise and trace terms, tol=1e-3 is often enough.)",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 
@@ -275,6 +271,8 @@ def _rows(
 ) -> Rows:
     """Return rows as the network sees them, in its own precision and on its device."""
     scaled = None if blueprint.input_scale is None else blueprint.scaled
+    if issparse(X) and blueprint.input_scale is not None and not np.any(blueprint.input_shift):
+        X, scaled = X.multiply(blueprint.input_scale.astype(X.dtype)).tocsr(), None  # zeros stay zeros
     return Rows(X, codes, weight, index, dtype=blueprint.dtype, device=student.device, scaled=scaled)
 
 

@@ -5,12 +5,12 @@ Parameters are flat tuples ``(W_1, b_1, ..., W_L, b_L)`` of arrays or tensors; w
 """
 
 import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from skantidistill._checks import warn_user
 from skantidistill.blueprint import Blueprint
 
 __all__ = ["Growth"]
@@ -74,7 +74,8 @@ class Growth:
     Examples
     --------
     >>> import numpy as np
-    >>> from skantidistill.blueprint import Blueprint
+    >>> from skantidistill._checks import warn_user
+    from skantidistill.blueprint import Blueprint
     >>> from skantidistill.growth import Growth
     >>> u = Blueprint((np.eye(2),), (np.zeros(2),), "relu", np.array([3, 7]))
     >>> growth = Growth(u, 2, (6,), np.array([3, 5, 7]))
@@ -184,12 +185,10 @@ class Growth:
             return
         activation = self.teacher.activation
         if activation in ("tanh", "logistic"):
-            warnings.warn(
+            warn_user(
                 f"hidden_layer_sizes={self.layer_sizes[1:-1]} inserts layers after the teacher's "
                 f"{self.teacher.hidden_layer_sizes}, which {activation!r} can't carry exactly: the start "
                 "is near the teacher's function only.",
-                UserWarning,
-                stacklevel=2,
             )
         slope, shift = _SLOPE_SHIFT[activation]
         for layer in range(held, depth):
@@ -286,11 +285,9 @@ def _match_features(teacher: Blueprint, n_features: int, feature_names: np.ndarr
     if teacher.feature_names is None or feature_names is None:
         if (teacher.feature_names is None) != (feature_names is None):
             side = ("X has", "the teacher") if teacher.feature_names is None else ("The teacher has", "X")
-            warnings.warn(
+            warn_user(
                 f"{side[0]} feature names, but {side[1]} has none: the teacher's {expected} features are "
                 f"taken for the first {expected} columns of X, in their order.",
-                UserWarning,
-                stacklevel=2,
             )
         return np.arange(expected)
     position = {name: column for column, name in enumerate(feature_names)}

@@ -4,39 +4,33 @@ A grown network knows nothing of its new classes, and unlearns what it does know
 output rows are a convex problem on what the last hidden layer gives, solved here on a sample.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.random import RandomState
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from skantidistill._checks import encode_labels
 from skantidistill.blueprint import Blueprint
+from skantidistill.old_data import OldData
 
 __all__ = ["fit_new_outputs"]
 
 #: Rows of the sample: this many, or this many a class if that is more.
 SAMPLE, SAMPLE_PER_CLASS = 3000, 20
-#: Strength of the pull towards the present output layer, and of new rows towards 0, in units of the mean square
-#: of what the layer sees. 1e-3 gives new rows the norm of the old ones on Fashion-MNIST, and like firmness.
+#: Strength of the pull towards the present output layer, new rows towards 0, in units of the mean square of
+#: what the layer sees. 1e-3 gives new rows the norm of the old ones on Fashion-MNIST, and like firmness.
 PULL = 1e-3
 
 
 def fit_new_outputs(
-    blueprint: Blueprint,
-    new: np.ndarray,
-    X: Any,
-    codes: np.ndarray,
-    weight: np.ndarray,
-    index: np.ndarray,
-    random_state: RandomState,
+    blueprint: Blueprint, new: np.ndarray, data: OldData, old: OldData | None, random_state: RandomState
 ) -> Blueprint:
     """Return the network with an output layer that knows its new classes.
 
     Minimises ``CE + PULL/2 m ||V - V_0||^2`` over the output layer V alone, biases included, on a sample with
     as many rows of every class, weighed as the classes are in the data. ``V_0`` is the present layer, 0 in
     the new rows, and m the mean square of the last hidden layer's outputs. Outputs of classes that have no
-    row here stay as they are, and out of the softmax.
+    row stay as they are, and out of the softmax.
 
     Parameters
     ----------
@@ -44,45 +38,36 @@ def fit_new_outputs(
         The grown network.
     new : integer ndarray of shape (n_new,)
         Its outputs that are new. If no row has one of them, or there are no hidden layers, nothing is done.
-    X : {ndarray, sparse matrix} of shape (n_samples, n_features)
-        Raw inputs.
-    codes : integer ndarray of shape (n_samples,)
-        Output index of every row's label.
-    weight : ndarray of shape (n_samples,)
-        Row weights.
-    index : integer ndarray of shape (n_rows,)
-        The rows that count.
+    data : OldData
+        The rows to train on.
+    old : OldData or None
+        D1, with all columns: the rows of classes that ``data`` has not; each counts as an average class.
     random_state : RandomState
         Chooses the sample.
     """
-    mass = np.bincount(codes[index], weights=weight[index], minlength=len(blueprint.classes))
-    if not mass[new].any() or not blueprint.hidden_layer_sizes:
+    if not blueprint.hidden_layer_sizes:
         return blueprint
-    present = np.flatnonzero(mass)
+    codes, index, mass = _count(blueprint, data)
+    if not mass[new].any():
+        return blueprint
     rows = _sample(codes, index, random_state)
-    n_rows = np.bincount(codes[rows], minlength=len(mass))
-    w = (mass / mass.sum() / np.maximum(n_rows, 1))[codes[rows]]
-    a = blueprint.hidden(X[rows]).astype(np.float64)
-    inputs = np.column_stack([a, np.ones(len(a))])
-    begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
-    begin[new] = 0
-    begin, truth = begin[present], np.eye(len(mass))[codes[rows]][:, present]
-    pull = PULL * np.mean(a**2)
-
-    def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
-        V = v.reshape(begin.shape)
-        log_p = log_softmax(inputs @ V.T, axis=1)
-        away = V - begin
-        loss = -w @ (log_p * truth).sum(axis=1) + pull / 2 * np.sum(away**2)
-        return loss, ((w[:, None] * (np.exp(log_p) - truth)).T @ inputs + pull * away).ravel()
-
-    # To the minimum, which is one: where rounding differs a little, so does the result, and no more.
-    exactly = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
-    V = minimize(objective, begin.ravel(), jac=True, method="L-BFGS-B", options=exactly).x
-    V = V.reshape(begin.shape)
-    weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
-    weights[present], biases[present] = V[:, :-1], V[:, -1]
+    a, labels = blueprint.hidden(data.X[rows]), codes[rows]
+    if old is not None:
+        old_codes, old_index, old_mass = _count(blueprint, old)
+        absent = (old_mass > 0) & (mass == 0)
+        mass = np.where(absent, mass[mass > 0].mean(), mass)
+        rows = _sample(old_codes, old_index[absent[old_codes[old_index]]], random_state)
+        a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
+    weights, biases = _fit(blueprint, new, a.astype(np.float64), labels, mass)
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
+
+
+def _count(blueprint: Blueprint, data: OldData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the output of every row that counts (0 elsewhere), these rows, and the weight of every class."""
+    codes = np.zeros(len(data.y), dtype=np.int64)
+    codes[data.index] = encode_labels(data.labels, blueprint.classes, data.source, "the student")
+    weight = data.weight[data.index]
+    return codes, data.index, np.bincount(codes[data.index], weights=weight, minlength=len(blueprint.classes))
 
 
 def _sample(codes: np.ndarray, index: np.ndarray, random_state: RandomState) -> np.ndarray:
@@ -92,4 +77,30 @@ def _sample(codes: np.ndarray, index: np.ndarray, random_state: RandomState) -> 
     counts = np.bincount(codes[order])
     counts = counts[counts > 0]
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[rank < max(SAMPLE_PER_CLASS, SAMPLE // len(counts))]
+    return order[rank < max(SAMPLE_PER_CLASS, SAMPLE // max(1, len(counts)))]
+
+
+def _fit(
+    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, mass: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights and biases of the output layer."""
+    present = np.flatnonzero(mass)
+    w = (mass / mass.sum() / np.maximum(np.bincount(labels, minlength=len(mass)), 1))[labels]
+    inputs = np.column_stack([a, np.ones(len(a))])
+    begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
+    begin[new] = 0
+    begin, truth = begin[present], np.eye(len(mass))[labels][:, present]
+    pull = PULL * np.mean(a**2)
+
+    def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
+        away = v.reshape(begin.shape) - begin
+        log_p = log_softmax(inputs @ (begin + away).T, axis=1)
+        loss = -w @ (log_p * truth).sum(axis=1) + pull / 2 * np.sum(away**2)
+        return loss, ((w[:, None] * (np.exp(log_p) - truth)).T @ inputs + pull * away).ravel()
+
+    # To the minimum, which is one: where rounding differs a little, so does the result, and no more.
+    exactly = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+    V = minimize(objective, begin.ravel(), jac=True, method="L-BFGS-B", options=exactly).x
+    weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
+    weights[present], biases[present] = V.reshape(begin.shape)[:, :-1], V.reshape(begin.shape)[:, -1]
+    return weights, biases

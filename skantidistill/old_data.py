@@ -4,7 +4,6 @@
 nonsense before any training starts.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +25,7 @@ from skantidistill._checks import (
     check_same_kind,
     encode_labels,
     is_fitted,
+    warn_user,
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
@@ -223,19 +223,15 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
     classes = all_labels(y, old)
     only_old = np.setdiff1d(classes, y)
     if len(only_old):
-        warnings.warn(
+        warn_user(
             f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
             "them, which training on (X, y) forgets again; add rows of theirs to (X, y).",
-            UserWarning,
-            stacklevel=6,
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
-        warnings.warn(
+        warn_user(
             f"The teacher's classes {dropped.tolist()} have no row in y or teacher_data: the student gets "
             "no output for them.",
-            UserWarning,
-            stacklevel=6,
         )
     return classes
 
@@ -252,12 +248,10 @@ def known_rows(
     known = index[np.isin(y[index], teacher.classes)]
     if len(known):
         return OldData(X, y, weight, known, "y")
-    warnings.warn(
+    warn_user(
         f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
         "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
         "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
-        UserWarning,
-        stacklevel=6,
     )
     return None
 
@@ -290,12 +284,10 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
         return
     if accuracy < constant and old.source != "teacher_data" and are_one_vs_rest(old.y, teacher.classes):
         raise ValueError(f"The teacher's {verdict} {ONE_VS_REST}")
-    warnings.warn(
+    warn_user(
         f"The teacher's {verdict} Is X scaled as it was for the teacher, with its columns in the "
         "same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, StackingClassifier and "
         "others do before they call fit? Then name the teacher's outputs in y's labels by teacher_classes.",
-        UserWarning,
-        stacklevel=6,
     )
 
 

@@ -199,7 +199,8 @@ def robustness_curve(
         check_weight(sample_weight, X),
         checked,
         n_draws,
-        int(check_random_state(random_state).randint(2**31 - 1)),
+        # An attack draws nothing, and so takes nothing from a random state either.
+        0 if kind == "fgsm" else int(check_random_state(random_state).randint(2**31 - 1)),
     )
     given = default_epsilons if epsilons is None else epsilons
     if not np.iterable(given):

@@ -3,7 +3,6 @@
 Every function takes the estimator and reads its parameters; nothing is set and nothing is trained here.
 """
 
-import warnings
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -22,11 +21,12 @@ from skantidistill._checks import (
     check_column_values,
     check_inside,
     check_same_kind,
+    warn_user,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.old_data import OldData, all_labels
-from skantidistill.starts import STARTS, check_same_hidden_layers
+from skantidistill.starts import STARTS, check_same_hidden_layers, is_start, transfer
 from skantidistill.teachers import name_outputs
 from skantidistill.training import check_callbacks
 
@@ -91,12 +91,10 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
             total += float(np.linalg.norm(blueprint.scaled(block))) ** 2
         size = np.sqrt(total / (X.shape[0] * X.shape[1]))
     if size > LARGE:
-        warnings.warn(
+        warn_user(
             f"X has a root mean square of {size:.3g}, and the noise and trace terms grow with its scale: "
             "they may drown what there is to learn. Scale X for the teacher and the student alike, for "
             "example by StandardScaler, or set lambda_noise=0 and lambda_trace=0.",
-            UserWarning,
-            stacklevel=6,
         )
 
 
@@ -139,7 +137,7 @@ def match(
         )
     teacher = replace(teacher, activation=activation)
     growth = Growth(teacher, n_features, hidden_layer_sizes(student, teacher), classes, names)
-    if student.start == "transfer":
+    if is_start(student.start, transfer):
         check_same_hidden_layers(growth)
         return growth.without_output_layer()
     return growth
@@ -172,7 +170,7 @@ def hidden_layer_sizes(student: Any, teacher: Blueprint | None) -> tuple[int, ..
     """Return the hidden layers that a parameter stands for."""
     sizes = student.hidden_layer_sizes
     if isinstance(sizes, str):
-        if teacher is not None and student.start == "transfer":
+        if teacher is not None and is_start(student.start, transfer):
             return teacher.hidden_layer_sizes
         if teacher is not None and teacher.hidden_layer_sizes:
             return tuple(2 * n for n in teacher.hidden_layer_sizes)

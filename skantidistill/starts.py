@@ -18,7 +18,9 @@ from skantidistill.growth import Growth
 __all__ = [
     "STARTS",
     "check_same_hidden_layers",
+    "find_start",
     "glorot_uniform",
+    "is_start",
     "net2net",
     "transfer",
     "uniform",
@@ -177,6 +179,17 @@ def _shares(parts: np.ndarray, source: np.ndarray) -> np.ndarray:
     firsts = np.flatnonzero(np.diff(source[order], prepend=-1))
     sums = np.add.reduceat(parts[:, order], firsts, axis=1)
     return parts / sums[:, source]
+
+
+def find_start(start: Any) -> Callable[[Growth, RandomState], tuple[np.ndarray, ...]]:
+    """Return the function that a name stands for, or the function itself."""
+    return STARTS[start] if isinstance(start, str) else start
+
+
+def is_start(start: Any, function: Callable) -> bool:
+    """Say whether a start, by name or as a function, is this one, with whatever arguments bound."""
+    found = STARTS.get(start) if isinstance(start, str) else start
+    return (found.func if isinstance(found, partial) else found) is function
 
 
 def _draw(random_state: RandomState, r: float, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

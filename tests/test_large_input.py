@@ -28,7 +28,7 @@ from tests.strategies import make_network, seeds
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 #: Without noise a sparse matrix and its dense double give the same student.
-NOISELESS = {"lambda_noise": 0.0, "lambda_trace": 1e-3, "trace": "exact"}
+NOISELESS = {"lambda_noise": 0.0, "lambda_trace": 1e-3, "trace": "exact", "new_outputs": "start"}
 
 
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.coo_matrix])

@@ -105,7 +105,7 @@ def test_rehearsed_rows_may_have_the_teachers_columns_only_and_be_sparse():
     rows, frame = old_rows(), named(X)
     student = quick(named_teacher(40), rehearse=0.3, early_stopping=True)
     student.fit(frame.iloc[:, ::-1], y, teacher_data=(frame.iloc[rows, :40], y[rows]))
-    sparse = quick(fitted_teacher(), rehearse=0.3, lambda_noise=0, lambda_trace=0)
+    sparse = quick(fitted_teacher(), rehearse=0.3, new_outputs="start", lambda_noise=0, lambda_trace=0)
     S = sp.csr_matrix(X)
     one = sparse.fit(S, y, teacher_data=(S[rows], y[rows])).decision_function(X)
     other = sparse.fit(X, y, teacher_data=(X[rows], y[rows])).decision_function(X)

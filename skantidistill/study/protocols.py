@@ -10,7 +10,7 @@ from skantidistill.datasets import Dataset, fetch_fashion_mnist, load_digits
 
 __all__ = ["METHODS", "PROTOCOLS", "TABLES", "Protocol", "n_steps", "student_parameters"]
 
-_PLAIN = {"phi_max_iter": 0, "lambda_noise": 0.0, "lambda_trace": 0.0}
+_PLAIN = {"phi_max_iter": 0, "lambda_noise": 0.0, "lambda_trace": 0.0, "new_outputs": "start"}
 
 #: Rows of the tables: parameters of ``AntiDistilledMLPClassifier``. What a row does not name is the
 #: protocol's, or else the estimator's default; a row that does not name the teacher has it.
