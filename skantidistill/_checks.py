@@ -19,7 +19,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -36,6 +36,7 @@ __all__ = [
     "FLOATS",
     "ONE_VS_REST",
     "BaseSearchCV",
+    "HasMethods",
     "Interval",
     "Options",
     "StrOptions",

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skantidistill._checks import (
     FLOATS,
+    HasMethods,
     Interval,
     Options,
     StrOptions,
@@ -28,7 +29,7 @@ from skantidistill._checks import (
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
-from skantidistill.fitting import grow, minimise_phi, seed_generators, start_fresh, train_student
+from skantidistill.fitting import grow, seed_generators, start_fresh, train_student
 from skantidistill.growth import Growth
 from skantidistill.keeping import KeepsFittedTeacher
 from skantidistill.network import ACTIVATIONS
@@ -43,6 +44,7 @@ from skantidistill.old_data import (
     known_rows,
     warn_of_wrong_labels,
 )
+from skantidistill.phi import minimise_phi
 from skantidistill.prediction import PredictsByBlueprint
 from skantidistill.settings import (
     check_old_inside,
@@ -154,7 +156,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Whether rows are shuffled in every epoch.
     tol : float, default=1e-4
         Training stops once the loss (with ``early_stopping``: the validation accuracy) did not improve
-        by ``tol`` for more than ``n_iter_no_change`` epochs in a row.
+        by ``tol`` for more than ``n_iter_no_change`` epochs in a row; phi stops by the same rule on its loss.
     early_stopping : bool, default=False
         Whether to set a stratified part of the rows aside, which neither phi nor training sees, stop by
         the accuracy on it and keep the best epoch.
@@ -176,6 +178,10 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         training makes (``EpochScoring`` with its default caching).
     device : str, default="cpu"
         Where to train, as torch names it. Other devices than "cpu" use float32.
+    memory : None, str or joblib.Memory, default=None
+        A folder in which values of phi are kept, as ``Pipeline`` keeps transformers: a fit with the same
+        start, D1, seed and parameters of phi takes it from there. So a search over what comes after phi
+        (``alpha``, ``max_iter``, ``regularize``) pays for it once a fold, if ``random_state`` is an integer.
 
     Attributes
     ----------
@@ -282,6 +288,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "callbacks": [list, tuple, None],
         "device": [str],
+        "memory": [None, str, HasMethods(["cache"])],
     }
 
     def __init__(
@@ -323,6 +330,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         class_weight: Any = None,
         callbacks: Any = None,
         device: str = "cpu",
+        memory: Any = None,
     ) -> None:
         self.teacher = teacher
         self.teacher_classes = teacher_classes
@@ -360,6 +368,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self.class_weight = class_weight
         self.callbacks = callbacks
         self.device = device
+        self.memory = memory
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(

@@ -1,4 +1,4 @@
-"""The steps of ``fit``: read and grow the teacher, minimise phi, train the student.
+"""The steps of ``fit`` but phi: grow the teacher, train the student, and what both share with phi.
 
 Every function takes the estimator, reads its parameters and sets its fitted attributes.
 """
@@ -22,11 +22,21 @@ from skantidistill.rehearsal import RehearsedRows
 from skantidistill.rows import Rows
 from skantidistill.scaling import scale_like
 from skantidistill.settings import hidden_layer_sizes, match
-from skantidistill.starts import find_start, glorot_uniform, is_start, net2net
+from skantidistill.starts import find_start, glorot_uniform
 from skantidistill.teachers import scalers
 from skantidistill.training import Schedule, Trained, check_callbacks, train
 
-__all__ = ["grow", "minimise_phi", "seed_generators", "start_fresh", "train_student"]
+__all__ = [
+    "build_objective",
+    "build_rows",
+    "count_batch",
+    "grow",
+    "run",
+    "seed_generators",
+    "start_fresh",
+    "to_tensor",
+    "train_student",
+]
 
 
 def start_fresh(
@@ -99,46 +109,6 @@ def _check_start(start: Any, params: Any, growth: Growth, dtype: Any) -> list[np
     return arrays
 
 
-def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:
-    """Return the value of phi, and set ``phi_history_``."""
-    weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
-    if student.phi_max_iter == 0 or not any(weights):
-        return start
-    if student.lambda_teacher and is_start(student.start, net2net):
-        warn_user(
-            f"start={student.start!r} divides the teacher's weights among replicas, so that "
-            f"lambda_teacher={student.lambda_teacher} pulls the student out of the teacher's function; use "
-            "lambda_teacher=0.",
-        )
-    codes = np.zeros(len(old.y), dtype=np.int64)
-    codes[old.index] = encode_labels(old.labels, growth.teacher.classes, old.source, "the teacher")
-    objective = _objective(
-        student,
-        start,
-        dtype,
-        lambda_ce=student.lambda_ce,
-        lambda_teacher=student.lambda_teacher,
-        lambda_noise=student.lambda_noise,
-        lambda_trace=student.lambda_trace,
-        outputs=torch.from_numpy(growth.outputs).to(student.device),
-        growth=growth if growth.layers else None,
-        teacher=tuple(_tensor(student, p, dtype) for p in growth.shared),
-    )
-    rows = _rows(student, start, old.X, codes, old.weight, old.index)
-    schedule = Schedule(
-        max_iter=student.phi_max_iter,
-        batch_size=_batch_size(student, len(rows)),
-        learning_rate_init=student.phi_learning_rate_init,
-        decay=student.phi_learning_rate_decay,
-        shuffle=student.shuffle,
-        verbose=bool(student.verbose),
-        stage="phi, epoch",
-    )
-    trained = _run(student, start, rows, objective, schedule)
-    student.phi_history_ = trained.history
-    return start.with_parameters(trained.params)
-
-
 def train_student(
     student: Any,
     X: np.ndarray,
@@ -155,15 +125,15 @@ def train_student(
     ``index`` and ``valid_index`` are the rows to train on and those that stopping watches; ``old`` are rows
     to rehearse.
     """
-    rows = _rows(student, student.blueprint_, X, codes, weight, index)
-    batch_size = _batch_size(student, len(rows))
+    rows = build_rows(student, student.blueprint_, X, codes, weight, index)
+    batch_size = count_batch(student, len(rows))
     if old is not None:
         rows, batch_size = _rehearsed(student, rows, old, batch_size)
     valid_rows = None
     if valid_index is not None:
-        valid_rows = _rows(student, student.blueprint_, X, codes, weight, valid_index)
+        valid_rows = build_rows(student, student.blueprint_, X, codes, weight, valid_index)
     kept = student.regularize == "fit"
-    objective = _objective(
+    objective = build_objective(
         student,
         student.blueprint_,
         rows.dtype,
@@ -183,7 +153,7 @@ def train_student(
         callbacks=check_callbacks(student.callbacks),
     )
     state = copy.deepcopy(student._optimizer_state)
-    trained = _run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
+    trained = run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
     student.blueprint_ = student.blueprint_.with_parameters(trained.params)
     student._optimizer_state = trained.optimizer_state
     _record(student, trained, valid_rows is not None)
@@ -205,7 +175,7 @@ def seed_generators(student: Any, random_state: RandomState) -> None:
     )
 
 
-def _run(
+def run(
     student: Any,
     blueprint: Blueprint,
     rows: Rows,
@@ -243,7 +213,8 @@ def _record(student: Any, trained: Trained, validated: bool) -> None:
     student.validation_scores_ = scores if validated else None
 
 
-def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
+def build_objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> Objective:
+    """Return the weighted sum of terms, with half-widths and bounds in the units that the network sees."""
     n_features = blueprint.layer_sizes[0]
     columns = getattr(student, "feature_names_in_", None)
     delta = check_column_values(student.delta, n_features, "delta", columns)
@@ -254,10 +225,10 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
             ends = [b * blueprint.input_scale + blueprint.input_shift for b in bounds]
             bounds = np.minimum(*ends), np.maximum(*ends)
     if bounds is not None:
-        bounds = _tensor(student, bounds[0], dtype), _tensor(student, bounds[1], dtype)
+        bounds = to_tensor(student, bounds[0], dtype), to_tensor(student, bounds[1], dtype)
     return Objective(
         blueprint.activation,
-        delta=_tensor(student, delta, dtype),
+        delta=to_tensor(student, delta, dtype),
         neighborhood=student.neighborhood,
         parameter_noise_std=student.parameter_noise_std,
         trace="sampled" if student.trace == "auto" else student.trace,
@@ -266,7 +237,7 @@ def _objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any) -> 
     )
 
 
-def _rows(
+def build_rows(
     student: Any, blueprint: Blueprint, X: Any, codes: np.ndarray, weight: np.ndarray, index: np.ndarray
 ) -> Rows:
     """Return rows as the network sees them, in its own precision and on its device."""
@@ -280,7 +251,7 @@ def _rehearsed(student: Any, rows: Rows, old: OldData, batch_size: int) -> tuple
     """Return rows whose minibatches have a share of old ones, and the number of new ones in each."""
     codes = np.zeros(len(old.y), dtype=np.int64)
     codes[old.index] = encode_labels(old.labels, student.classes_, old.source, "the student")
-    old_rows = _rows(student, student.blueprint_, old.X, codes, old.weight, old.index)
+    old_rows = build_rows(student, student.blueprint_, old.X, codes, old.weight, old.index)
     n_old = min(round(student.rehearse * batch_size), batch_size - 1)
     seed = torch.Generator("cpu")
     seed.set_state(student._generator_states[0])
@@ -288,11 +259,13 @@ def _rehearsed(student: Any, rows: Rows, old: OldData, batch_size: int) -> tuple
     return RehearsedRows(rows, old_rows, batch_size - n_old, n_old, drawn), batch_size - n_old
 
 
-def _batch_size(student: Any, n_rows: int) -> int:
+def count_batch(student: Any, n_rows: int) -> int:
+    """Return the rows of a minibatch."""
     if student.batch_size == "auto":
         return min(200, n_rows)
     return min(student.batch_size, n_rows)
 
 
-def _tensor(student: Any, value: Any, dtype: Any) -> torch.Tensor:
+def to_tensor(student: Any, value: Any, dtype: Any) -> torch.Tensor:
+    """Return a copy of a value on the student's device."""
     return torch.from_numpy(np.array(value, dtype=dtype)).to(student.device)

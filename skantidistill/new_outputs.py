@@ -51,14 +51,16 @@ def fit_new_outputs(
     if not mass[new].any():
         return blueprint
     rows = _sample(codes, index, random_state)
-    a, labels = blueprint.hidden(data.X[rows]), codes[rows]
+    a, labels, weight = blueprint.hidden(data.X[rows]), codes[rows], data.weight[rows]
     if old is not None:
         old_codes, old_index, old_mass = _count(blueprint, old)
         absent = (old_mass > 0) & (mass == 0)
         mass = np.where(absent, mass[mass > 0].mean(), mass)
         rows = _sample(old_codes, old_index[absent[old_codes[old_index]]], random_state)
         a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
-    weights, biases = _fit(blueprint, new, a.astype(np.float64), labels, mass)
+        weight = np.append(weight, old.weight[rows])
+    share = (mass / mass.sum() / np.maximum(np.bincount(labels, weight, len(mass)), 1e-300))[labels]
+    weights, biases = _fit(blueprint, new, a.astype(np.float64), labels, share * weight)
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
 
 
@@ -81,15 +83,14 @@ def _sample(codes: np.ndarray, index: np.ndarray, random_state: RandomState) -> 
 
 
 def _fit(
-    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, mass: np.ndarray
+    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, w: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights and biases of the output layer."""
-    present = np.flatnonzero(mass)
-    w = (mass / mass.sum() / np.maximum(np.bincount(labels, minlength=len(mass)), 1))[labels]
+    """Return the weights and biases of the output layer; w are row weights of sum 1."""
+    present = np.unique(labels)
     inputs = np.column_stack([a, np.ones(len(a))])
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
     begin[new] = 0
-    begin, truth = begin[present], np.eye(len(mass))[labels][:, present]
+    begin, truth = begin[present], labels[:, None] == present
     pull = PULL * np.mean(a**2)
 
     def objective(v: np.ndarray) -> tuple[float, np.ndarray]:

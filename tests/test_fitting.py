@@ -89,7 +89,7 @@ def test_phi_has_all_four_terms_over_the_old_outputs_and_rows(runs):
     )
     assert len(rows) == old_rows().sum()
     assert (schedule.max_iter, schedule.learning_rate_init, schedule.decay) == (3, 2e-4, 0.9)
-    assert (schedule.batch_size, schedule.shuffle, schedule.tol, schedule.freeze_iter) == (50, False, None, 0)
+    assert (schedule.batch_size, schedule.shuffle, schedule.tol, schedule.freeze_iter) == (50, False, 1e-6, 0)
 
 
 @pytest.mark.parametrize("regularize", ["fit", "phi"])

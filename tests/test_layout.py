@@ -37,13 +37,14 @@ FLOORS = {
     "prediction": 4,
     "settings": 4,
     "fitting": 5,
-    "classifier": 6,
-    "study.protocols": 7,
-    "study.report": 8,
-    "study.run": 8,
-    "study": 9,
-    "__main__": 10,
-    "": 11,  # the package itself: what a user imports
+    "phi": 6,
+    "classifier": 7,
+    "study.protocols": 8,
+    "study.report": 9,
+    "study.run": 9,
+    "study": 10,
+    "__main__": 11,
+    "": 12,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}

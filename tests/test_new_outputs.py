@@ -54,13 +54,13 @@ def test_only_the_output_layer_changes_and_the_loss_falls(seed, new):
 
 @given(seeds)
 def test_the_gradient_vanishes_at_the_solution(seed):
-    """The objective by itself, rows being all sampled, every class weighed as it is in the data."""
+    """The objective by itself; all rows are in the sample."""
     blueprint, data = problem(seed)
     fitted = fit(blueprint, [1, 3], data)
     a = np.column_stack([blueprint.hidden(data.X), np.ones(len(data.X))])
     codes = np.searchsorted(LABELS, data.y)
     mass = np.bincount(codes, weights=data.weight)
-    w = (mass / mass.sum() / np.bincount(codes))[codes]
+    w = data.weight / mass.sum()
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]])
     begin[[1, 3]] = 0
     V = np.column_stack([fitted.weights[-1], fitted.biases[-1]])
@@ -71,6 +71,18 @@ def test_the_gradient_vanishes_at_the_solution(seed):
     # L-BFGS stops at 1e-9, or where the value, of order 1, falls no more in its last bits.
     assert np.abs(gradient).max() < 1e-6
     assert np.abs(V - begin).max() > 1e-3
+
+
+def test_weight_two_is_the_row_twice():
+    blueprint, data = problem(0)
+    twice = np.random.default_rng(1).random(200) < 0.4
+    weighted = replace(data, weight=1.0 + twice)
+    order = np.concatenate([np.arange(200), np.flatnonzero(twice)])
+    repeated = OldData(data.X[order], data.y[order], np.ones(len(order)), np.arange(len(order)), "y")
+    one, other, plain = (fit(blueprint, [1, 3], d).weights[-1] for d in (weighted, repeated, data))
+    # A gradient of 1e-9 over a curvature of at least 1e-3 m: within 1e-6.
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not np.allclose(one, plain, atol=1e-2)
 
 
 def test_from_zero_it_is_scikit_learns_multinomial_regression():
