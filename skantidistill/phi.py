@@ -6,6 +6,7 @@ The result may be kept in a joblib cache, so that a search over what comes after
 from importlib.metadata import version
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from sklearn.utils.validation import check_memory
@@ -97,9 +98,9 @@ def _minimise(
     return trained.params, trained.history, [state.numpy() for state in student._generator_states]
 
 
-def _key(student: Any, start: Blueprint, growth: Growth, rows: Rows) -> dict[str, Any]:
-    """Return all that phi depends on, as what joblib can hash."""
-    return {
+def _key(student: Any, start: Blueprint, growth: Growth, rows: Rows) -> str:
+    """Return a hash of all that phi depends on: a short one, because joblib writes arguments down."""
+    everything = {
         "versions": (version("skantidistill"), torch.__version__, torch.get_num_threads()),
         "parameters": {name: getattr(student, name) for name in _PARAMETERS},
         "start": (start.parameters, start.activation, start.input_scale, start.input_shift),
@@ -107,3 +108,4 @@ def _key(student: Any, start: Blueprint, growth: Growth, rows: Rows) -> dict[str
         "rows": (rows.inputs[rows.index], rows.targets[rows.index], rows.weight[rows.index]),
         "generators": [state.numpy() for state in student._generator_states],
     }
+    return joblib.hash(everything)
