@@ -109,9 +109,9 @@ def margin_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -
 
 
 def cross_entropy_gradient(
-    params: Parameters, X: Tensor, y: Tensor, weight: Tensor, activation: str
+    params: Parameters, X: Tensor, y: Tensor, weight: Tensor, strength: float, activation: str
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return logits, the cross-entropy of every row, and the gradient of ``sum_i weight_i CE_i``.
+    """Return logits, ``sum_i weight_i CE_i``, and its gradient times ``strength``.
 
     The gradient is backpropagation written out: on small networks autograd's graph costs more than the
     arithmetic. To be called under ``torch.no_grad()``.
@@ -119,16 +119,19 @@ def cross_entropy_gradient(
     inputs, logits = forward(params, X, activation)
     # Classes first: over a short last axis the softmax is several times slower.
     log_p = torch.log_softmax(logits.T.contiguous(), dim=0)
-    rows = -log_p.gather(0, y[None])[0]
+    label, negative = y[None], -weight
+    total = torch.dot(log_p.gather(0, label)[0], negative)
     # d CE / d z = p - e_y
-    signal = log_p.exp_().mul_(weight).scatter_add_(0, y[None], -weight[None]).T
+    signal = log_p.exp_().mul_(weight).scatter_add_(0, label, negative[None]).T
+    if strength != 1:
+        signal.mul_(strength)
     gradient: list[Tensor] = []
     slope = ACTIVATIONS[activation].slope
     for layer in range(len(inputs) - 1, -1, -1):
         gradient[:0] = signal.T @ inputs[layer], signal.sum(dim=0)
         if layer:
             signal = (signal @ params[2 * layer]).mul_(slope(inputs[layer]))
-    return logits, rows, gradient
+    return logits, total, gradient
 
 
 def select_outputs(params: Parameters, outputs: Tensor | None) -> Parameters:

@@ -143,45 +143,40 @@ class Objective:
 
         Terms whose gradient is plain backpropagation have it written out, and the others go through autograd.
         """
-        for p in params:
-            p.grad = None
         # What is left out or frozen, autograd sees to.
         if self.outputs is not None or batch.columns is not None or not all(p.requires_grad for p in params):
             return _by_graph(self, params, batch, draws)
-        inverse = batch.weight.sum().reciprocal()
-        weight = batch.weight * inverse
-        rest = self._without_noise
-        if rest.lambda_teacher or rest.lambda_trace:
-            loss, parts, logits = _by_graph(rest, params, batch, draws)
-            gradient: list[Any] = [p.grad for p in params]
         with torch.no_grad():
-            if not (rest.lambda_teacher or rest.lambda_trace):
-                logits, ce, gradient = self._descend_entropy(self.lambda_ce, params, batch.X, batch, weight)
+            inverse = batch.weight.sum().reciprocal()
+            weight = batch.weight * inverse
+            rest = self._without_noise
+            if rest.lambda_teacher or rest.lambda_trace:
+                with torch.enable_grad():
+                    loss, parts, logits = _by_graph(rest, params, batch, draws)
+                gradient: list[Any] = [p.grad for p in params]
+            else:
+                logits, ce, gradient = cross_entropy_gradient(
+                    params, batch.X, batch.y, weight, self.lambda_ce, self.activation
+                )
                 loss, parts = self.lambda_ce * ce, {"ce": ce}
             if self.lambda_noise:
                 noisy, X = _moved(params, batch, draws, self)
-                _, parts["noise"], more = self._descend_entropy(self.lambda_noise, noisy, X, batch, weight)
-                loss = loss + self.lambda_noise * parts["noise"]
+                _, parts["noise"], more = cross_entropy_gradient(
+                    noisy, X, batch.y, weight, self.lambda_noise, self.activation
+                )
+                loss = torch.add(loss, parts["noise"], alpha=self.lambda_noise)
                 for g, added in zip(gradient, more, strict=True):
                     g.add_(added)
             if self.alpha:
                 norms = torch.stack([torch.linalg.vector_norm(w) for w in params[::2]])
-                parts["penalty"] = torch.dot(norms, norms) * (inverse / 2)
-                loss = loss + self.alpha * parts["penalty"]
+                parts["penalty"] = torch.dot(norms, norms) * inverse / 2
+                loss = torch.add(loss, parts["penalty"], alpha=self.alpha)
                 strength = self.alpha * inverse
                 for w, g in zip(params[::2], gradient[::2], strict=True):
                     g.addcmul_(w, strength)
         for p, g in zip(params, gradient, strict=True):
             p.grad = g
         return loss, parts, logits
-
-    def _descend_entropy(
-        self, strength: float, params: Parameters, X: Tensor, batch: Batch, weight: Tensor
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return logits, the mean cross-entropy and ``strength`` times its gradient."""
-        scaled = weight if strength == 1 else strength * weight
-        logits, rows, gradient = cross_entropy_gradient(params, X, batch.y, scaled, self.activation)
-        return logits, torch.dot(rows, weight), gradient
 
     @cached_property
     def _without_noise(self) -> "Objective":
@@ -280,6 +275,8 @@ def _by_graph(
     objective: Objective, params: Parameters, batch: Batch, draws: Draws
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Call an objective and go backward through autograd's graph; return what the call did, detached."""
+    for p in params:
+        p.grad = None
     loss, parts, logits = objective(params, batch, draws)
     loss.backward()
     return loss.detach(), {name: part.detach() for name, part in parts.items()}, logits.detach()

@@ -12,7 +12,6 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
 from skorch.helper import predefined_split
 from torch import Tensor
-from torch.optim.adam import adam
 
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
@@ -20,6 +19,9 @@ from skantidistill.rows import Minibatches, Rows
 __all__ = ["Callback", "Schedule", "Trained", "check_callbacks", "train"]
 
 Arrays = tuple[np.ndarray, ...]
+
+# What torch.optim.Adam(fused=True) calls. A torch that has it no more is only slower.
+_FUSED_ADAM: Any = getattr(torch, "_fused_adam_", None)
 
 
 class Loss(Protocol):
@@ -173,25 +175,28 @@ class _Interrupted(BaseException):
 
 
 class _Adam(torch.optim.Adam):
-    """torch's Adam, whose own ``step`` takes longer to prepare a small network's step than to make it."""
+    """torch's fused Adam, whose own ``step`` prepares a small network's step for longer than it makes it."""
+
+    begun = False
 
     def advance(self) -> None:
-        """Make a step: the first one, and those of parameters that move for the first time, by ``step``."""
+        """Make a step: by ``step`` the first one, and those of parameters that move for the first time."""
         (group,) = self.param_groups
         params = [p for p in group["params"] if p.grad is not None]
         states = [self.state[p] for p in params]
-        if not (all(states) and vars(self).get("begun")):
+        if not (self.begun and all(states) and _FUSED_ADAM):
             self.begun = True
             self.step()
             return
-        adam(
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        _FUSED_ADAM(
             params,
             [p.grad for p in params],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            [state["step"] for state in states],
-            fused=True,
+            steps,
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -341,13 +346,11 @@ def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:
     """Return Linear layers with an activation between them, holding a copy of the parameters."""
     sizes = [params[0].shape[1], *(len(bias) for bias in params[1::2])]
     layers: list[torch.nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        # skip_init: the global random state is not touched.
-        layers += [torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out), ACTIVATIONS[activation].module()]
-    module = torch.nn.Sequential(*layers[:-1])
-    for parameter, value in zip(module.parameters(), params, strict=True):
-        parameter.data = torch.tensor(value)
-    return module
+    for (n_in, n_out), weight, bias in zip(pairwise(sizes), params[::2], params[1::2], strict=True):
+        linear = torch.nn.Linear(n_in, n_out, device="meta")  # the global random state is not touched
+        linear.weight, linear.bias = (torch.nn.Parameter(torch.tensor(p)) for p in (weight, bias))
+        layers += [linear, ACTIVATIONS[activation].module()]
+    return torch.nn.Sequential(*layers[:-1])
 
 
 def _check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> None:

@@ -269,6 +269,12 @@ def test_plain_training_is_scikit_learns_from_the_same_start(activation):
     assert grown.loss_curve_[0] - grown.loss_curve_[-1] > 0.1
 
 
+def test_without_torchs_inner_function_adams_steps_are_the_same(monkeypatch):
+    trained = run(freeze_iter=2)
+    monkeypatch.setattr(training, "_FUSED_ADAM", None)
+    assert all_equal(run(freeze_iter=2).params, trained.params)
+
+
 def test_training_writes_to_no_argument_and_touches_no_global_random_state():
     params, (X, codes, weight) = make_params(), make_rows()
     before = [a.copy() for a in (*params, X, codes, weight)]
