@@ -54,7 +54,7 @@ def pgd(
     """
     moved = X if start is None else start
     for _ in range(n_steps):
-        moved = moved + step_size * torch.sign(gradient(moved))
+        moved = _shifted(moved, step_size, torch.sign(gradient(moved)))
         moved = _clip(torch.clamp(moved, X - epsilon, X + epsilon), bounds)
     return moved
 
@@ -79,14 +79,21 @@ def fgsm(
 
 def input_noise(X: Tensor, delta: Tensor | float, offsets: Tensor, bounds: Bounds = None) -> Tensor:
     """Return ``X + delta * offsets``, clipped to the bounds; offsets are shaped as X."""
-    return _clip(X + delta * offsets, bounds)
+    return _clip(_shifted(X, delta, offsets), bounds)
 
 
 def parameter_noise(
     params: tuple[Tensor, ...], noise_std: float, noise: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """Return ``w + noise_std * noise`` for every parameter w; noise is shaped as the parameters."""
-    return tuple(p + noise_std * n for p, n in zip(params, noise, strict=True))
+    return tuple(_shifted(p, noise_std, n) for p, n in zip(params, noise, strict=True))
+
+
+def _shifted(X: Tensor, size: Tensor | float, direction: Tensor) -> Tensor:
+    """Return ``X + size * direction`` in one pass over memory."""
+    if isinstance(size, Tensor):
+        return torch.addcmul(X, size, direction)
+    return torch.add(X, direction, alpha=size)
 
 
 def _clip(X: Tensor, bounds: Bounds) -> Tensor:

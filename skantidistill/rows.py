@@ -63,22 +63,28 @@ class Rows(torch.utils.data.Dataset):
     def batch(self, positions: np.ndarray) -> Batch:
         """Gather rows, given by position in the index."""
         rows = self.index[positions]
+        return self.gather(rows, *self.labels(rows))
+
+    def labels(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the targets and weights of these rows of the inputs."""
+        weight = self.weight[rows].astype(self.dtype, copy=False)
+        return self._tensor(self.targets[rows]), self._tensor(weight)
+
+    def gather(self, rows: np.ndarray, y: torch.Tensor, weight: torch.Tensor) -> Batch:
+        """Return the batch of these rows of the inputs, whose targets and weights were gathered already."""
         X = self.inputs[rows]
         if not issparse(X):
-            return self._tensors(X, rows)
+            return Batch(self._inputs(X), y, weight)
         if self.scaled is not None:  # which may move a 0, so that every column matters
             dense, columns = X.toarray(), None
         else:
             active = np.unique(X.indices[X.data != 0])
             dense, columns = X[:, active].toarray(), self._tensor(active.astype(np.int64))
-        return SparseBatch(self._tensors(dense, rows), columns, self._tensor(dense != 0))
+        return SparseBatch(Batch(self._inputs(dense), y, weight), columns, self._tensor(dense != 0))
 
-    def _tensors(self, X: np.ndarray, rows: np.ndarray) -> Batch:
+    def _inputs(self, X: np.ndarray) -> torch.Tensor:
         X = np.asarray(X).astype(self.dtype, copy=False)
-        if self.scaled is not None:
-            X = self.scaled(X)
-        weight = self.weight[rows].astype(self.dtype, copy=False)
-        return Batch(*(self._tensor(a) for a in (X, self.targets[rows], weight)))
+        return self._tensor(X if self.scaled is None else self.scaled(X))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -103,5 +109,7 @@ class Minibatches:
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.dataset)
         order = torch.randperm(n, generator=self.generator).numpy() if self.shuffle else np.arange(n)
-        for start in range(0, n, self.batch_size):
-            yield self.dataset.batch(order[start : start + self.batch_size])
+        rows = self.dataset.index[order]
+        y, weight = (labels.split(self.batch_size) for labels in self.dataset.labels(rows))
+        for batch, start in enumerate(range(0, n, self.batch_size)):
+            yield self.dataset.gather(rows[start : start + self.batch_size], y[batch], weight[batch])

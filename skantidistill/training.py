@@ -20,6 +20,9 @@ __all__ = ["Callback", "Schedule", "Trained", "check_callbacks", "train"]
 
 Arrays = tuple[np.ndarray, ...]
 
+# What torch.optim.Adam(fused=True) calls. A torch that has it no more is only slower.
+_FUSED_ADAM: Any = getattr(torch, "_fused_adam_", None)
+
 
 class Loss(Protocol):
     """What is minimised: see :class:`skantidistill.objective.Objective`."""
@@ -28,7 +31,7 @@ class Loss(Protocol):
 
     def logits(self, params: Parameters, batch: Batch) -> Tensor: ...
 
-    def __call__(
+    def descend(
         self, params: Parameters, batch: Batch, draws: Any
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]: ...
 
@@ -113,7 +116,7 @@ def train(
     net = _Net(
         module,
         criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.Adam,
+        optimizer=_Adam,
         optimizer__fused=True,
         lr=schedule.learning_rate_init,
         batch_size=schedule.batch_size,
@@ -134,6 +137,7 @@ def train(
         device=rows.device,
     )
     net.objective_, net.draw_generator_, net.stage_ = objective, draw_generator, schedule.stage
+    net.best_ = {}
     net.initialize()
     if optimizer_state is not None:
         net.optimizer_.load_state_dict(optimizer_state)
@@ -170,20 +174,52 @@ class _Interrupted(BaseException):
     """Ctrl-C inside an epoch; skorch takes a bare KeyboardInterrupt for a callback's wish to stop."""
 
 
+class _Adam(torch.optim.Adam):
+    """torch's fused Adam, whose own ``step`` prepares a small network's step for longer than it makes it."""
+
+    begun = False
+
+    def advance(self) -> None:
+        """Make a step: by ``step`` the first one, and those of parameters that move for the first time."""
+        (group,) = self.param_groups
+        params = [p for p in group["params"] if p.grad is not None]
+        states = [self.state[p] for p in params]
+        if not (self.begun and all(states) and _FUSED_ADAM):
+            self.begun = True
+            self.step()
+            return
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        _FUSED_ADAM(
+            params,
+            [p.grad for p in params],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
 class _Net(NeuralNetClassifier):
     """A skorch net that minimises an objective and asks for no number before the epoch ends."""
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        params = tuple(self.module_.parameters())
+        params = self.params_
         draws = self.objective_.draw(params, batch, self.draw_generator_)
-        self.optimizer_.zero_grad(set_to_none=True)
-        loss, parts, logits = self.objective_(params, batch, draws)
-        loss.backward()
-        named = list(self.module_.named_parameters())
-        self.notify("on_grad_computed", named_parameters=named, batch=batch[:2], training=True)
-        self.optimizer_.step()
-        values = torch.stack([loss.detach(), *(p.detach() for p in parts.values())])
-        return {"loss": loss.detach(), "y_pred": logits.detach(), "names": list(parts), "values": values}
+        loss, parts, logits = self.objective_.descend(params, batch, draws)
+        if self.heard_["on_grad_computed"]:
+            named = list(self.module_.named_parameters())
+            self.notify("on_grad_computed", named_parameters=named, batch=batch[:2], training=True)
+        with torch.no_grad():
+            self.optimizer_.advance()
+        return {"loss": loss, "y_pred": logits, "names": list(parts), "values": [loss, *parts.values()]}
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
@@ -191,34 +227,56 @@ class _Net(NeuralNetClassifier):
         if iterator is None:
             return
         step_fn = step_fn if training else self._validate
+        self.heard_, self.params_ = _heard(self), tuple(self.module_.parameters())
         values, weights = [], []
         try:
             for batch in iterator:
-                self.notify("on_batch_begin", batch=batch[:2], training=training)
+                if self.heard_["on_batch_begin"]:
+                    self.notify("on_batch_begin", batch=batch[:2], training=training)
                 step = step_fn(batch)
-                values.append(step.pop("values"))
+                values += step.pop("values")
                 weights.append(batch.weight.sum())
                 names = step.pop("names")
-                self.notify("on_batch_end", batch=batch[:2], training=training, **step)
+                if self.heard_["on_batch_end"]:
+                    self.notify("on_batch_end", batch=batch[:2], training=training, **step)
         except KeyboardInterrupt as interrupt:
             raise _Interrupted from interrupt
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
+        table = table.view(len(weights), -1)
         _check_finite(table, names, self.stage_, len(self.history))
         means = (weight[:, None] * table).sum(dim=0) / weight.sum()
         for name, mean in zip([f"{prefix}_loss", *names], means.tolist(), strict=True):
-            earlier = [row[name] for row in self.history[:-1] if name in row]
             self.history.record(name, mean)
             if name.startswith(("train_", "valid_")):
                 better = max if name.endswith("acc") else min
-                self.history.record(f"{name}_best", better([mean, *earlier]) == mean)
+                self.best_[name] = better(mean, self.best_.get(name, mean))
+                self.history.record(f"{name}_best", self.best_[name] == mean)
 
     def _validate(self, batch: Batch) -> dict[str, Any]:
         with torch.no_grad():
-            logits = self.objective_.logits(tuple(self.module_.parameters()), batch)
+            logits = self.objective_.logits(self.params_, batch)
             rows = torch.nn.functional.cross_entropy(logits, batch.y, reduction="none")
             hits = (logits.argmax(dim=1) == batch.y).to(rows)
-            values = torch.stack([rows, hits]) @ batch.weight / batch.weight.sum()
+            values = [r @ batch.weight / batch.weight.sum() for r in (rows, hits)]
         return {"loss": values[0], "y_pred": logits, "names": ["valid_acc"], "values": values}
+
+
+def _heard(net: NeuralNetClassifier) -> dict[str, bool]:
+    """Say which moments of a batch a callback listens to: telling one that does not still takes time.
+
+    Where none listens to the beginning or the end, ``history`` gets one batch an epoch, which skorch's
+    Checkpoint asks for.
+    """
+    moments = ["on_batch_begin", "on_batch_end", "on_grad_computed"]
+    methods = {moment: [getattr(callback, moment) for _, callback in net.callbacks_] for moment in moments}
+    heard = {
+        moment: any(getattr(m, "__func__", m) is not getattr(Callback, moment) for m in methods[moment])
+        for moment in moments
+    }
+    heard["on_batch_begin"] = heard["on_batch_begin"] or heard["on_batch_end"]
+    if not heard["on_batch_begin"]:
+        net.history.new_batch()
+    return heard
 
 
 class _Stopping(Callback):
@@ -288,13 +346,11 @@ def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:
     """Return Linear layers with an activation between them, holding a copy of the parameters."""
     sizes = [params[0].shape[1], *(len(bias) for bias in params[1::2])]
     layers: list[torch.nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        # skip_init: the global random state is not touched.
-        layers += [torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out), ACTIVATIONS[activation].module()]
-    module = torch.nn.Sequential(*layers[:-1])
-    for parameter, value in zip(module.parameters(), params, strict=True):
-        parameter.data = torch.tensor(value)
-    return module
+    for (n_in, n_out), weight, bias in zip(pairwise(sizes), params[::2], params[1::2], strict=True):
+        linear = torch.nn.Linear(n_in, n_out, device="meta")  # the global random state is not touched
+        linear.weight, linear.bias = (torch.nn.Parameter(torch.tensor(p)) for p in (weight, bias))
+        layers += [linear, ACTIVATIONS[activation].module()]
+    return torch.nn.Sequential(*layers[:-1])
 
 
 def _check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> None:

@@ -576,6 +576,53 @@ def assert_same_draws(one, other):
         assert all(torch.equal(s, t) for s, t in pairs)
 
 
+DESCENTS = [
+    {"lambda_noise": 0.0, "lambda_trace": 0.0, "lambda_teacher": 0.0},
+    {"lambda_noise": 0.0, "lambda_trace": 0.0, "lambda_teacher": 0.0, "alpha": 0.6},
+    {"lambda_trace": 0.0, "lambda_teacher": 0.0},
+    {"lambda_trace": 0.0, "lambda_teacher": 0.0, "neighborhood": "adversarial", "parameter_noise_std": 0.3},
+    {"lambda_trace": 0.0, "alpha": 0.6},
+    {"lambda_noise": 0.0, "alpha": 0.6},
+    {"alpha": 0.6, "neighborhood": "adversarial"},
+    {"masked": True},
+    {"masked": True, "lambda_noise": 0.0, "lambda_trace": 0.0, "lambda_teacher": 0.0, "alpha": 0.6},
+]
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity", "tanh", "logistic"])
+@pytest.mark.parametrize("settings", DESCENTS, ids=str)
+def test_a_descent_leaves_the_gradient_of_the_call(settings, activation):
+    objective = make_objective(activation, **{"masked": False} | settings)
+    params = tuple(p.requires_grad_() for p in make_params(0))
+    batch = make_batch(0)
+    draws = objective.draw(params, batch, seeded(3))
+    loss, parts, logits = objective(params, batch, draws)
+    expected = torch.autograd.grad(loss, params, allow_unused=True)
+    for p in params:
+        p.grad = torch.ones_like(p)  # what an earlier step has left
+    got, got_parts, got_logits = objective.descend(params, batch, draws)
+    assert_close(got, loss.detach(), **SAME)
+    assert_close(got_logits, logits.detach(), **SAME)
+    assert set(got_parts) == set(parts)
+    for name, part in parts.items():
+        assert_close(got_parts[name], part.detach(), **SAME)
+    for p, gradient in zip(params, expected, strict=True):
+        assert_close(p.grad, gradient, **SAME)
+    assert not got.requires_grad
+    assert max(g.abs().max() for g in expected) > 0.1
+
+
+def test_a_descent_leaves_frozen_parameters_without_gradient():
+    objective, params, batch = make_objective(masked=False), make_params(0), make_batch(0)
+    for p in params[-2:]:
+        p.requires_grad_()
+    draws = objective.draw(params, batch, seeded(3))
+    expected = torch.autograd.grad(objective(params, batch, draws)[0], params[-2:])
+    objective.descend(params, batch, draws)
+    assert [p.grad is None for p in params] == [True] * 4 + [False] * 2
+    assert_close([p.grad for p in params[-2:]], list(expected), **SAME)
+
+
 @pytest.mark.parametrize("trace", ["exact", "sampled", "hutchinson"])
 @pytest.mark.parametrize("neighborhood", ["uniform", "normal", "adversarial"])
 def test_the_generator_determines_the_draws(neighborhood, trace):
@@ -603,9 +650,27 @@ def test_draws_come_in_the_order_offsets_noise_signs_or_probes(neighborhood):
             part = getattr(objective.draw(params, batch, generator), field)
             assert torch.equal(part, getattr(draws, field))
         else:
-            for noise in draws.noise:
-                drawn = torch.randn(noise.shape, generator=generator, dtype=noise.dtype)
-                assert torch.equal(noise, drawn)
+            flat = torch.cat([noise.flatten() for noise in draws.noise])  # all are drawn at once
+            assert torch.equal(flat, torch.randn(flat.shape, generator=generator, dtype=flat.dtype))
+
+
+def test_uniform_offsets_are_uniform_on_a_fine_grid_and_uncorrelated():
+    for dtype, n_rows in [(torch.float32, 10_001), (torch.float64, 7)]:  # 3 x 7 is no multiple of 4
+        X = torch.zeros((n_rows, 3), dtype=dtype)
+        batch = Batch(X, torch.zeros(n_rows, dtype=torch.int64), torch.ones(n_rows, dtype=dtype))
+        objective = Objective("relu", lambda_noise=1.0, delta=0.1)
+        offsets = objective.draw((), batch, seeded(3)).offsets
+        assert (offsets.shape, offsets.dtype) == (X.shape, dtype)
+        cells = (offsets.double() + 1) * 2**15 - 0.5
+        assert torch.equal(cells, cells.round())
+        assert 0 <= cells.min() <= cells.max() < 2**16
+        if n_rows > 7:
+            # 30,003 draws: four standard deviations of the means, and of the autocorrelations at lags 1 to 4.
+            assert abs(offsets.mean()) < 4 * 3**-0.5 / 173
+            assert abs(offsets.square().mean() - 1 / 3) < 4 * 0.3 / 173
+            flat = offsets.flatten()
+            assert all(abs((3 * flat[lag:] * flat[:-lag]).mean()) < 4 / 173 for lag in (1, 2, 3, 4))
+            assert torch.histc(flat, 8, -1, 1).sub(len(flat) / 8).abs().max() < 4 * 58  # sqrt(n 7 / 64) = 57
 
 
 def test_draws_have_the_shapes_and_ranges_that_the_terms_take():
