@@ -74,8 +74,7 @@ class Growth:
     Examples
     --------
     >>> import numpy as np
-    >>> from skantidistill._checks import warn_user
-    from skantidistill.blueprint import Blueprint
+    >>> from skantidistill.blueprint import Blueprint
     >>> from skantidistill.growth import Growth
     >>> u = Blueprint((np.eye(2),), (np.zeros(2),), "relu", np.array([3, 7]))
     >>> growth = Growth(u, 2, (6,), np.array([3, 5, 7]))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse import issparse, vstack
 
 from skantidistill.network import Batch
@@ -48,19 +49,18 @@ class RehearsedRows(Rows):
         for rows in self.by_class:  # a weight counts beside those of its class, at the size of the new ones
             self.old_weight[rows] = old.weight[rows] / old.weight[rows].mean() * new.weight[new.index].mean()
 
-    def batch(self, positions: np.ndarray) -> Batch:
-        """Gather new rows, given by position in the index, and draw old ones."""
-        new = self.index[positions]
-        n_old = round(self.n_old * len(new) / self.n_new)  # the last minibatch may be shorter
+    def gather(self, rows: np.ndarray, y: torch.Tensor, weight: torch.Tensor) -> Batch:
+        """Return the batch of these new rows, and of old ones that are drawn here."""
+        n_old = round(self.n_old * len(rows) / self.n_new)  # the last minibatch may be shorter
         classes = self.random_state.randint(len(self.by_class), size=n_old)
         within = self.random_state.random_sample(n_old)
         pools = [self.by_class[c] for c in classes]
         drawn = [pool[int(u * len(pool))] for pool, u in zip(pools, within, strict=True)]
         old = np.array(drawn, dtype=np.int64)
-        y = np.concatenate([self.targets[new], self.old.targets[old]])
-        weight = np.concatenate([self.weight[new], self.old_weight[old]]) * self.factor[y]
-        X = _stack(self.inputs[new], self.old.inputs[old])
-        return Rows(X, y, weight, **self.settings).batch(np.arange(len(y)))
+        codes = np.concatenate([self.targets[rows], self.old.targets[old]])
+        weights = np.concatenate([self.weight[rows], self.old_weight[old]]) * self.factor[codes]
+        X = _stack(self.inputs[rows], self.old.inputs[old])
+        return Rows(X, codes, weights, **self.settings).batch(np.arange(len(codes)))
 
 
 def _stack(new: Any, old: Any) -> Any:
