@@ -207,7 +207,7 @@ def test_teacher_classes_name_the_outputs():
     ],
 )
 def test_modules_whose_forward_is_changed_from_outside_are_refused(register):
-    module = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    module = randomised(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)))
     before = evaluated(module, rows(3))
     assert_allclose(read_teacher(module).logits(rows(3)), before, rtol=1e-5, atol=1e-6)
     register(module)
