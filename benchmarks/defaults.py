@@ -30,6 +30,7 @@ CANDIDATES = {
     "delta 0.01, s 0.03, l4 5e-3": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 5e-3},
     "delta 0.01, s 0.03, l4 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 0.0},
     "delta 0.01, s 0.03, l2 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 0.0},
+    "new outputs as started": {"new_outputs": "start"},
     "delta 0.01, s 0.03, l2 1e-2": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 1e-2},
 }
 #: name -> teacher's hidden layers, epochs, FGSM epsilon, parameter-noise epsilon

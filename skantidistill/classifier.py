@@ -138,7 +138,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     new_outputs : {"fit", "start"}, default="fit"
         What the outputs of classes that the teacher lacks begin the training on (X, y) with. "fit": the
         output layer is fitted to a sample of (X, y) first, a convex problem that keeps the teacher's outputs
-        near; "start": with what ``start`` gave them.
+        near, so that the first steps do not unlearn them; "start": with what ``start`` gave them.
     rehearse : float, default=0.0
         Share, in [0, 1), of every minibatch of the training on (X, y) that is drawn from ``teacher_data``,
         each of its classes as often as another, so that they are not forgotten. Rows are weighed so that
