@@ -563,7 +563,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
         if old is not None and not is_fitted(self.teacher):
             teacher = replace(teacher, feature_names=old.names)  # it was fitted on bare arrays
-        self.classes_ = check_enough_classes(join_classes(labels, teacher, old))
+        self.classes_ = check_enough_classes(join_classes(labels, teacher, old, self.rehearse > 0))
         growth, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
         self.growth_ = growth
         warn_of_scale(self, blueprint, data.X)

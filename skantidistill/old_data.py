@@ -208,7 +208,9 @@ def find_teacher(
     return teacher, read_teacher(teacher, teacher_classes)
 
 
-def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.ndarray:
+def join_classes(
+    y: np.ndarray, teacher: Blueprint, old: OldData | None, rehearsed: bool = False
+) -> np.ndarray:
     """Return ``classes_``: the sorted labels of y and of ``teacher_data``; warn of those at a loss."""
     check_same_kind(y, teacher.classes, "y")
     known = np.isin(y, teacher.classes).any()
@@ -222,10 +224,11 @@ def join_classes(y: np.ndarray, teacher: Blueprint, old: OldData | None) -> np.n
         encode_labels(old.labels, teacher.classes, old.source, "the teacher")
     classes = all_labels(y, old)
     only_old = np.setdiff1d(classes, y)
-    if len(only_old):
+    if len(only_old) and not rehearsed:
         warn_user(
             f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
-            "them, which training on (X, y) forgets again; add rows of theirs to (X, y).",
+            "them, which training on (X, y) forgets again; set rehearse, say to 0.5, or add rows of theirs to "
+            "(X, y).",
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
