@@ -227,8 +227,8 @@ def join_classes(
     if len(only_old) and not rehearsed:
         warn_user(
             f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
-            "them, which training on (X, y) forgets again; set rehearse, say to 0.5, or add rows of theirs to "
-            "(X, y).",
+            "them, which training on (X, y) forgets again; set rehearse, say to 0.5, or add rows of theirs "
+            "to (X, y).",
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
