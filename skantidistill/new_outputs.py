@@ -20,6 +20,8 @@ SAMPLE, SAMPLE_PER_CLASS = 3000, 20
 #: Strength of the pull towards the present output layer, new rows towards 0, in units of the mean square of
 #: what the layer sees. Less of it begins with more accuracy and ends with less firmness.
 PULL = 0.1
+#: Bound on the products of numbers in one direction, over all iterations: some seconds.
+WORK = 3e10
 
 
 def fit_new_outputs(
@@ -99,8 +101,10 @@ def _fit(
         loss = -w @ (log_p * truth).sum(axis=1) + pull / 2 * np.sum(away**2)
         return loss, ((w[:, None] * (np.exp(log_p) - truth)).T @ inputs + pull * away).ravel()
 
-    # To the minimum, which is one: where rounding differs a little, so does the result, and no more.
-    exactly = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+    # To the minimum, which is one: where rounding differs a little, so does the result, and no more. Near it
+    # only where that would take minutes, as with a thousand classes.
+    n_iter = int(np.clip(WORK / (len(a) * begin.size), 20, 1000))
+    exactly = {"maxiter": n_iter, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
     V = minimize(objective, begin.ravel(), jac=True, method="L-BFGS-B", options=exactly).x
     weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
     weights[present], biases[present] = V.reshape(begin.shape)[:, :-1], V.reshape(begin.shape)[:, -1]
