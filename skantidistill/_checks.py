@@ -63,7 +63,7 @@ __all__ = [
 fit_context = _fit_context
 check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
-_LIBRARIES = ("skantidistill", "sklearn")
+_LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
 ONE_VS_REST = (
     "OneVsRestClassifier and OneVsOneClassifier work with teacher=None only: in place of y's labels they "
@@ -72,7 +72,7 @@ ONE_VS_REST = (
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing to the nearest line that is neither this package's nor scikit-learn's."""
+    """Warn, pointing to the nearest line that is not of this package, scikit-learn or joblib."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
         frame, level = frame.f_back, level + 1
