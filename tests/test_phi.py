@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
 
 from skantidistill import fitting
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
@@ -107,3 +108,15 @@ def test_phi_stops_once_its_loss_falls_no_more():
     losses = [row["train_loss"] for row in stopped.phi_history_]
     assert min(losses[:-3]) - min(losses[-3:]) < 0.01
     assert losses == [row["train_loss"] for row in whole.phi_history_][: len(losses)]
+
+
+def test_another_teacher_makes_phi_run_again_even_from_a_fresh_start(stages, tmp_path):
+    X, y = digits()
+    rows = old_rows()
+    other = MLPClassifier((8,), max_iter=1000, random_state=1).fit(X[rows], y[rows])
+    settings = {"start": "xavier", "lambda_teacher": 0.1, "memory": str(tmp_path)}
+    first = quick(fitted_teacher(), **settings).fit(X, y)
+    stages.clear()
+    second = quick(other, **settings).fit(X, y)
+    assert stages == [PHI, TRAINING]
+    assert not same_parameters(first, second)
