@@ -462,12 +462,13 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         index, valid_index = split_rows(self, y, weight, random_state)
         old = find_old_data(self, X, y, weight, index, teacher_data, teacher_rows)
         check_settings(self, X, old)
+        data = OldData(X, y, weight, index, "y")
         if resume:
             self._check_same_problem(all_labels(y, old))
         else:
-            self._begin(OldData(X, y, weight, index, "y"), y, old, random_state)
+            old = self._begin(data, y, old, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
-        old = self._other_rows(OldData(X, y, weight, index, "y"), old) if self.rehearse else None
+        old = self._other_rows(data, old) if self.rehearse else None
         train_student(self, X, codes, weight, index, valid_index, old=old)
         return self
 
@@ -530,8 +531,11 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
 
     def _begin(
         self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState
-    ) -> None:
-        """Read and grow the teacher, and run phi; ``labels`` are those that the student is to know."""
+    ) -> OldData | None:
+        """Read and grow the teacher, and run phi; return D1 with all columns.
+
+        ``labels`` are those that the student is to know.
+        """
         self.history_: list[dict[str, Any]] = []
         self._optimizer_state: dict[str, Any] | None = None
         seed_generators(self, random_state)
@@ -546,22 +550,23 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             blueprint = start_fresh(self, data.X.shape[1], self.classes_, random_state, dtype)
             warn_of_scale(self, blueprint, data.X)
         else:
-            blueprint = self._grow(data, labels, old, random_state, dtype)
+            blueprint, old = self._grow(data, labels, old, random_state, dtype)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
         if self.growth_ is not None and self.new_outputs == "fit":
-            old = self._other_rows(data, old)
-            new = self.growth_.new_outputs
-            self.blueprint_ = fit_new_outputs(self.blueprint_, new, data, old, random_state)
+            new, others = self.growth_.new_outputs, self._other_rows(data, old)
+            self.blueprint_ = fit_new_outputs(self.blueprint_, new, data, others, random_state)
+        return old
 
     def _grow(
         self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState, dtype: Any
-    ) -> Blueprint:
-        """Read and grow the teacher, and return the value of phi."""
+    ) -> tuple[Blueprint, OldData | None]:
+        """Read and grow the teacher, and return the value of phi, and D1 with all columns."""
         n_features = data.X.shape[1]
-        if old is not None and not is_fitted(self.teacher):
+        unfitted = not is_fitted(self.teacher)
+        if old is not None and unfitted:
             check_unfitted_teacher(self, old, labels, n_features)
         self.teacher_, teacher = find_teacher(self.teacher, self.teacher_classes, old, random_state)
-        if old is not None and not is_fitted(self.teacher):
+        if old is not None and unfitted:
             teacher = replace(teacher, feature_names=old.names)  # it was fitted on bare arrays
         self.classes_ = check_enough_classes(join_classes(labels, teacher, old, self.rehearse > 0))
         growth, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
@@ -569,12 +574,12 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         warn_of_scale(self, blueprint, data.X)
         old = old or known_rows(data.X, data.y, data.weight, data.index, teacher)
         if old is None:
-            return blueprint
+            return blueprint, None
         if old.columns is None:
             check_old_inside(self, old, n_features, growth.features)
         old = complete_columns(old, growth.features, data)
         warn_of_wrong_labels(teacher, growth.features, old)
-        return minimise_phi(self, blueprint, growth, old, dtype)
+        return minimise_phi(self, blueprint, growth, old, dtype), old
 
 
 @reader.register

@@ -37,26 +37,28 @@ class RehearsedRows(Rows):
         self.old, self.n_new, self.n_old = old, n_new, n_old
         self.random_state = np.random.RandomState(seed)
         codes = old.targets[old.index]
-        self.by_class = [old.index[codes == code] for code in np.unique(codes)]
+        classes, self.sizes = np.unique(codes, return_counts=True)
+        self.by_class = old.index[np.argsort(codes, kind="stable")]  # the rows of a class side by side
+        self.begins = np.cumsum(self.sizes) - self.sizes
         mass = np.bincount(new.targets[new.index], weights=new.weight[new.index])
         mass = np.pad(mass, (0, max(0, codes.max() + 1 - len(mass))))
         wanted = np.where(mass > 0, mass, mass[mass > 0].mean())
         share = n_old / (n_new + n_old)
         drawn = (1 - share) * mass / mass.sum()
-        drawn[np.unique(codes)] += share / len(self.by_class)
+        drawn[classes] += share / len(classes)
         self.factor = np.divide(wanted / wanted.sum(), drawn, out=np.zeros(len(mass)), where=drawn > 0)
         self.old_weight = np.zeros(len(old.weight))
-        for rows in self.by_class:  # a weight counts beside those of its class, at the size of the new ones
+        for rows in np.split(
+            self.by_class, self.begins[1:]
+        ):  # a weight counts beside those of its class, at the size of the new ones
             self.old_weight[rows] = old.weight[rows] / old.weight[rows].mean() * new.weight[new.index].mean()
 
     def gather(self, rows: np.ndarray, y: torch.Tensor, weight: torch.Tensor) -> Batch:
         """Return the batch of these new rows, and of old ones that are drawn here."""
         n_old = round(self.n_old * len(rows) / self.n_new)  # the last minibatch may be shorter
-        classes = self.random_state.randint(len(self.by_class), size=n_old)
-        within = self.random_state.random_sample(n_old)
-        pools = [self.by_class[c] for c in classes]
-        drawn = [pool[int(u * len(pool))] for pool, u in zip(pools, within, strict=True)]
-        old = np.array(drawn, dtype=np.int64)
+        classes = self.random_state.randint(len(self.sizes), size=n_old)
+        within = (self.random_state.random_sample(n_old) * self.sizes[classes]).astype(np.int64)
+        old = self.by_class[self.begins[classes] + within]
         codes = np.concatenate([self.targets[rows], self.old.targets[old]])
         weights = np.concatenate([self.weight[rows], self.old_weight[old]]) * self.factor[codes]
         X = _stack(self.inputs[rows], self.old.inputs[old])
