@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skantidistill.draws import rademacher
 from skantidistill.network import ACTIVATIONS, Parameters, forward, weighted_mean
 from skantidistill.perceptron import Problem, read_problem
-from skantidistill.row_traces import exact_rows, hutchinson, n_signs, rademacher, sampled_rows, y_is_needed
+from skantidistill.row_traces import exact_rows, hutchinson, n_signs, sampled_rows, y_is_needed
 
 __all__ = ["exact_trace", "hutchinson_trace", "n_signs", "rademacher", "sampled_trace"]
 

@@ -1,8 +1,8 @@
 """A multi-layer perceptron as a pure function of its parameters, on tensors.
 
 Parameters travel as one flat tuple ``(W_1, b_1, ..., W_L, b_L)``; weights are (n_out, n_in). Every
-function but ``cross_entropy_gradient`` is free of in-place writes and of data-dependent branches, so that
-``torch.func`` may differentiate it and map it over a stack of networks.
+function is free of in-place writes and of data-dependent branches, so that ``torch.func`` may differentiate
+it and map it over a stack of networks.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,6 @@ __all__ = [
     "Batch",
     "Parameters",
     "SparseBatch",
-    "cross_entropy_gradient",
     "forward",
     "margin_gradient",
     "select_inputs",
@@ -113,32 +112,6 @@ def margin_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -
     for layer in range(len(inputs) - 1, 0, -1):
         signal = (signal @ params[2 * layer]) * slope(inputs[layer])
     return signal @ params[0]
-
-
-def cross_entropy_gradient(
-    params: Parameters, X: Tensor, y: Tensor, weight: Tensor, strength: float, activation: str
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return logits, ``sum_i weight_i CE_i``, and its gradient times ``strength``.
-
-    The gradient is backpropagation written out: on small networks autograd's graph costs more than the
-    arithmetic. To be called under ``torch.no_grad()``.
-    """
-    inputs, logits = forward(params, X, activation)
-    # Classes first: over a short last axis the softmax is several times slower.
-    log_p = torch.log_softmax(logits.T.contiguous(), dim=0)
-    label, negative = y[None], -weight
-    total = torch.dot(log_p.gather(0, label)[0], negative)
-    # d CE / d z = p - e_y
-    signal = log_p.exp_().mul_(weight).scatter_add_(0, label, negative[None]).T
-    if strength != 1:
-        signal.mul_(strength)
-    gradient: list[Tensor] = []
-    slope = ACTIVATIONS[activation].slope
-    for layer in range(len(inputs) - 1, -1, -1):
-        gradient[:0] = signal.T @ inputs[layer], signal.sum(dim=0)
-        if layer:
-            signal = (signal @ params[2 * layer]).mul_(slope(inputs[layer]))
-    return logits, total, gradient
 
 
 def select_outputs(params: Parameters, outputs: Tensor | None) -> Parameters:

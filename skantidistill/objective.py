@@ -5,28 +5,34 @@ by :meth:`Objective.draw`. So ``torch.func.vmap(torch.func.grad(term))`` runs ov
 Parameters are the flat tuple of :mod:`skantidistill.network`.
 """
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from skantidistill import perturbations
+from skantidistill.backward import (
+    backpropagate,
+    cross_entropy_signal,
+    pass_forward,
+    sampled_trace_signal,
+)
+from skantidistill.draws import normal, rademacher, uniform
 from skantidistill.growth import Growth
 from skantidistill.network import (
+    ACTIVATIONS,
     Batch,
     Parameters,
-    cross_entropy_gradient,
     forward,
     margin_gradient,
     select_inputs,
     select_outputs,
     weighted_mean,
 )
-from skantidistill.row_traces import exact_rows, hutchinson, n_signs, rademacher, sampled_rows
+from skantidistill.row_traces import exact_rows, hutchinson, n_signs, sampled_rows
 
 __all__ = ["Draws", "Objective", "data_term", "noise_term", "teacher_term", "trace_term"]
 
@@ -101,11 +107,11 @@ class Objective:
         probes: Parameters = ()
         if self.lambda_noise:
             if self.neighborhood == "normal":
-                (offsets,) = _normal([X.shape], X, generator)
+                (offsets,) = normal([X.shape], X, generator)
             else:
-                offsets = _uniform(X, generator)
+                offsets = uniform(X, generator)
             if self.parameter_noise_std:
-                noise = _normal(_shapes(params, batch.columns), X, generator)
+                noise = normal(_shapes(params, batch.columns), X, generator)
         if self.lambda_trace and self.trace == "sampled":
             needed = n_signs(select_outputs(params, self.outputs), self.activation)
             signs = rademacher((len(X), needed), X, generator)
@@ -121,20 +127,15 @@ class Objective:
         selected = select_outputs(seen, self.outputs)
         inputs, logits = forward(selected, batch.X, self.activation)
         parts = {"ce": _mean_cross_entropy(logits, batch)}
-        loss = self.lambda_ce * parts["ce"]
         if self.lambda_teacher and self.growth is not None:
             parts["teacher"] = teacher_term(params, batch, draws, self)
-            loss = loss + self.lambda_teacher * parts["teacher"]
         if self.lambda_noise:
             parts["noise"] = noise_term(seen, batch, draws, narrowed)
-            loss = loss + self.lambda_noise * parts["noise"]
         if self.lambda_trace:
             parts["trace"] = trace_term(seen, batch, draws, narrowed, passed=(inputs, logits))
-            loss = loss + self.lambda_trace * parts["trace"]
         if self.alpha:
             parts["penalty"] = sum(w.square().sum() for w in params[::2]) / (2 * batch.weight.sum())
-            loss = loss + self.alpha * parts["penalty"]
-        return loss, parts, logits
+        return self._weighted_sum(parts), parts, logits
 
     def descend(
         self, params: Parameters, batch: Batch, draws: Draws
@@ -143,44 +144,71 @@ class Objective:
 
         Terms whose gradient is plain backpropagation have it written out, and the others go through autograd.
         """
-        # What is left out or frozen, autograd sees to.
-        if self.outputs is not None or batch.columns is not None or not all(p.requires_grad for p in params):
+        if batch.columns is not None:
             return _by_graph(self, params, batch, draws)
         with torch.no_grad():
             inverse = batch.weight.sum().reciprocal()
             weight = batch.weight * inverse
-            rest = self._without_noise
-            if rest.lambda_teacher or rest.lambda_trace:
-                with torch.enable_grad():
-                    loss, parts, logits = _by_graph(rest, params, batch, draws)
-                gradient: list[Any] = [p.grad for p in params]
-            else:
-                logits, ce, gradient = cross_entropy_gradient(
-                    params, batch.X, batch.y, weight, self.lambda_ce, self.activation
-                )
-                loss, parts = self.lambda_ce * ce, {"ce": ce}
+            selected = select_outputs(params, self.outputs)
+            parts, gradient, logits = self._clean_gradient(selected, batch, weight, draws)
             if self.lambda_noise:
-                noisy, X = _moved(params, batch, draws, self)
-                _, parts["noise"], more = cross_entropy_gradient(
-                    noisy, X, batch.y, weight, self.lambda_noise, self.activation
-                )
-                loss = torch.add(loss, parts["noise"], alpha=self.lambda_noise)
-                for g, added in zip(gradient, more, strict=True):
-                    g.add_(added)
+                noisy, X = _moved(selected, batch, draws, self)
+                passed = pass_forward(noisy, X, self.activation)
+                parts["noise"], signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_noise)
+                _add(gradient, backpropagate(noisy, passed, signal))
+            if self.outputs is not None:
+                for number in (-2, -1):
+                    whole = torch.zeros_like(params[number])
+                    whole[self.outputs] = gradient[number]
+                    gradient[number] = whole
+            if self.lambda_teacher and self.growth is not None:
+                teacher = _graph_gradient(teacher_term, params, batch, draws, self)
+                parts["teacher"], in_params = teacher
+                _add(gradient, in_params, self.lambda_teacher)
             if self.alpha:
                 norms = torch.stack([torch.linalg.vector_norm(w) for w in params[::2]])
                 parts["penalty"] = torch.dot(norms, norms) * inverse / 2
-                loss = torch.add(loss, parts["penalty"], alpha=self.alpha)
-                strength = self.alpha * inverse
-                for w, g in zip(params[::2], gradient[::2], strict=True):
-                    g.addcmul_(w, strength)
+                _add(gradient[::2], params[::2], self.alpha * inverse)
+            loss = self._weighted_sum(parts)
         for p, g in zip(params, gradient, strict=True):
-            p.grad = g
+            p.grad = g if p.requires_grad else None
         return loss, parts, logits
 
-    @cached_property
-    def _without_noise(self) -> "Objective":
-        return replace(self, lambda_noise=0.0, alpha=0.0)
+    def _clean_gradient(
+        self, params: Parameters, batch: Batch, weight: Tensor, draws: Draws
+    ) -> tuple[dict[str, Tensor], list[Tensor], Tensor]:
+        """Return cross-entropy and trace, the gradient of their weighted sum, and the logits."""
+        passed = pass_forward(params, batch.X, self.activation)
+        ce, signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_ce)
+        parts = {"ce": ce}
+        if self.lambda_trace and self.trace == "sampled" and ACTIVATIONS[self.activation].piecewise_linear:
+            parts["trace"], more = sampled_trace_signal(
+                params, passed, draws.signs, weight, self.lambda_trace
+            )
+            gradient = backpropagate(params, passed, signal + more.logits, more.inputs)
+            _add(gradient[2::2], more.weights)
+        else:
+            gradient = backpropagate(params, passed, signal)
+            if self.lambda_trace:
+                if draws.probes:
+                    draws = draws._replace(probes=select_outputs(draws.probes, self.outputs))
+                whole = replace(self, outputs=None)
+                parts["trace"], in_params = _graph_gradient(trace_term, params, batch, draws, whole)
+                _add(gradient, in_params, self.lambda_trace)
+        return parts, gradient, passed.logits
+
+    def _weighted_sum(self, parts: dict[str, Tensor]) -> Tensor:
+        weights = {
+            "ce": self.lambda_ce,
+            "teacher": self.lambda_teacher,
+            "noise": self.lambda_noise,
+            "trace": self.lambda_trace,
+            "penalty": self.alpha,
+        }
+        total = parts["ce"] * self.lambda_ce
+        for name, part in list(parts.items())[1:]:
+            total = torch.add(total, part, alpha=weights[name])
+        return total
 
     def logits(self, params: Parameters, batch: Batch) -> Tensor:
         """Return the logits of a batch, of all outputs."""
@@ -282,28 +310,29 @@ def _by_graph(
     return loss.detach(), {name: part.detach() for name, part in parts.items()}, logits.detach()
 
 
+def _graph_gradient(
+    term: Callable, params: Parameters, batch: Batch, draws: Draws, objective: Objective
+) -> tuple[Tensor, list[Tensor]]:
+    """Return a term, and its gradient by autograd's graph; frozen parameters get theirs, too."""
+    leaves = tuple(p.detach().requires_grad_() for p in params)
+    with torch.enable_grad():
+        value = term(leaves, batch, draws, objective)
+    found = torch.autograd.grad(value, leaves, materialize_grads=True)
+    return value.detach(), list(found)
+
+
+def _add(gradient: Sequence[Tensor], more: Sequence[Tensor], strength: Tensor | float = 1.0) -> None:
+    """Add ``strength`` times the second to the first, in place."""
+    for g, added in zip(gradient, more, strict=True):
+        if isinstance(strength, Tensor):
+            g.addcmul_(added, strength)
+        else:
+            g.add_(added, alpha=strength)
+
+
 def _shapes(params: Parameters, columns: Tensor | None) -> list[tuple[int, ...]]:
     """Return the shapes of the parameters of the network that sees only these input columns."""
     shapes: list[tuple[int, ...]] = [tuple(p.shape) for p in params]
     if columns is not None:
         shapes[0] = (shapes[0][0], len(columns))
     return shapes
-
-
-def _normal(shapes: list[tuple[int, ...]], like: Tensor, generator: torch.Generator) -> Parameters:
-    """Draw standard normal numbers of these shapes at once, of the dtype and device of ``like``."""
-    sizes = [math.prod(shape) for shape in shapes]
-    flat = torch.randn(sum(sizes), generator=generator, dtype=like.dtype, device=like.device)
-    return tuple(part.view(shape) for part, shape in zip(flat.split(sizes), shapes, strict=True))
-
-
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw uniform numbers, shaped as ``like``: the middles of 65,536 equal parts of [-1, 1].
-
-    Four of them come from one integer of 64 bits, in a third of the time of ``uniform_``.
-    """
-    n = like.numel()
-    bits = torch.empty(-(-n // 4), dtype=torch.int64, device=like.device)
-    bits.random_(-(2**63), None, generator=generator)
-    parts = bits.view(torch.int16)[:n].view(like.shape).to(like.dtype)
-    return parts.add_(0.5).mul_(2.0**-15)

@@ -15,7 +15,6 @@ __all__ = [
     "gauss_newton_rows",
     "hutchinson",
     "n_signs",
-    "rademacher",
     "sampled_rows",
     "y_is_needed",
 ]
@@ -25,12 +24,6 @@ def n_signs(params: Parameters, activation: str) -> int:
     """Return how many signs a row of :func:`sampled_rows` needs."""
     hidden = () if ACTIVATIONS[activation].piecewise_linear else params[1:-4:2]
     return sum(bias.shape[-1] for bias in (params[-1], *hidden))
-
-
-def rademacher(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw independent signs, -1 and +1 with equal odds, of the dtype and device of ``like``."""
-    bits = torch.randint(2, shape, generator=generator, device=generator.device, dtype=torch.int8)
-    return bits.to(like).mul_(2).sub_(1)
 
 
 def exact_rows(

@@ -15,7 +15,9 @@ ROOT = Path(skantidistill.__file__).parent
 FLOORS = {
     "_checks": 0,
     "blueprint": 0,
+    "draws": 0,
     "network": 0,
+    "backward": 1,
     "datasets": 1,
     "keeping": 1,
     "perceptron": 1,

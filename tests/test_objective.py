@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from skantidistill.blueprint import Blueprint
 from skantidistill.curvature import exact_trace
+from skantidistill.draws import normal
 from skantidistill.growth import Growth
 from skantidistill.network import ACTIVATIONS, Batch, forward, select_outputs
 from skantidistill.objective import (
@@ -586,6 +587,9 @@ DESCENTS = [
     {"alpha": 0.6, "neighborhood": "adversarial"},
     {"masked": True},
     {"masked": True, "lambda_noise": 0.0, "lambda_trace": 0.0, "lambda_teacher": 0.0, "alpha": 0.6},
+    {"trace": "sampled", "lambda_noise": 0.0, "lambda_teacher": 0.0},
+    {"trace": "sampled", "masked": True, "alpha": 0.6, "parameter_noise_std": 0.3},
+    {"trace": "hutchinson", "masked": True},
 ]
 
 
@@ -651,26 +655,7 @@ def test_draws_come_in_the_order_offsets_noise_signs_or_probes(neighborhood):
             assert torch.equal(part, getattr(draws, field))
         else:
             flat = torch.cat([noise.flatten() for noise in draws.noise])  # all are drawn at once
-            assert torch.equal(flat, torch.randn(flat.shape, generator=generator, dtype=flat.dtype))
-
-
-def test_uniform_offsets_are_uniform_on_a_fine_grid_and_uncorrelated():
-    for dtype, n_rows in [(torch.float32, 10_001), (torch.float64, 7)]:  # 3 x 7 is no multiple of 4
-        X = torch.zeros((n_rows, 3), dtype=dtype)
-        batch = Batch(X, torch.zeros(n_rows, dtype=torch.int64), torch.ones(n_rows, dtype=dtype))
-        objective = Objective("relu", lambda_noise=1.0, delta=0.1)
-        offsets = objective.draw((), batch, seeded(3)).offsets
-        assert (offsets.shape, offsets.dtype) == (X.shape, dtype)
-        cells = (offsets.double() + 1) * 2**15 - 0.5
-        assert torch.equal(cells, cells.round())
-        assert 0 <= cells.min() <= cells.max() < 2**16
-        if n_rows > 7:
-            # 30,003 draws: four standard deviations of the means, and of the autocorrelations at lags 1 to 4.
-            assert abs(offsets.mean()) < 4 * 3**-0.5 / 173
-            assert abs(offsets.square().mean() - 1 / 3) < 4 * 0.3 / 173
-            flat = offsets.flatten()
-            assert all(abs((3 * flat[lag:] * flat[:-lag]).mean()) < 4 / 173 for lag in (1, 2, 3, 4))
-            assert torch.histc(flat, 8, -1, 1).sub(len(flat) / 8).abs().max() < 4 * 58  # sqrt(n 7 / 64) = 57
+            assert torch.equal(flat, normal([flat.shape], flat, generator)[0])
 
 
 def test_draws_have_the_shapes_and_ranges_that_the_terms_take():

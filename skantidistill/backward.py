@@ -1,0 +1,100 @@
+"""Backpropagation written out, for the terms of which it is plain.
+
+On small networks autograd's graph costs more than the arithmetic. To be called under ``torch.no_grad()``. A
+*signal* is a gradient in the logits, of shape (n_rows, n_outputs); log p is kept with classes first, because
+over a short last axis a softmax is several times slower.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skantidistill.network import ACTIVATIONS, Parameters, forward
+
+__all__ = ["Passed", "backpropagate", "cross_entropy_signal", "pass_forward", "sampled_trace_signal"]
+
+
+class Passed(NamedTuple):
+    """A forward pass: layers' inputs ``a_0, ..., a_{L-1}``, logits, log p, slopes of a_1, ..., a_{L-1}."""
+
+    inputs: list[Tensor]
+    logits: Tensor
+    log_p: Tensor
+    slopes: list[Tensor]
+
+
+class TraceSignal(NamedTuple):
+    """Gradients of the trace in the logits, in a_1, ..., a_{L-1} and in the weights W_2, ..., W_L."""
+
+    logits: Tensor
+    inputs: list[Tensor]
+    weights: list[Tensor]
+
+
+def pass_forward(params: Parameters, X: Tensor, activation: str) -> Passed:
+    """Return what the backward pass needs."""
+    inputs, logits = forward(params, X, activation)
+    log_p = torch.log_softmax(logits.T.contiguous(), dim=0)
+    return Passed(inputs, logits, log_p, [ACTIVATIONS[activation].slope(a) for a in inputs[1:]])
+
+
+def cross_entropy_signal(passed: Passed, y: Tensor, weight: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Return ``sum_i weight_i CE_i``, and ``strength`` times its gradient in the logits."""
+    label, negative = y[None], -weight
+    total = torch.dot(passed.log_p.gather(0, label)[0], negative)
+    # d CE / d z = p - e_y
+    signal = passed.log_p.exp().mul_(weight).scatter_add_(0, label, negative[None])
+    return total, (signal if strength == 1 else signal.mul_(strength)).T
+
+
+def sampled_trace_signal(
+    params: Parameters, passed: Passed, signs: Tensor, weight: Tensor, strength: float
+) -> tuple[Tensor, TraceSignal]:
+    """Return ``sum_i weight_i t_i``, t the sampled trace of a piecewise linear network, and its gradient.
+
+    With ``n_l = 1 + ||a_{l-1}||^2``, ``v_L = v`` and ``v_l = m_l * (v_{l+1} W_{l+1})``, where m is the slope,
+    ``t = sum_l n_l ||v_l||^2`` (:func:`skantidistill.row_traces.sampled_rows`). From the first layer up, the
+    gradient in v_l is ``g_l = 2 n_l v_l + (m_{l-1} * g_{l-1}) W_l^T`` and that in W_l
+    ``v_l^T (m_{l-1} * g_{l-1})``; a_{l-1} gets ``2 ||v_l||^2 a_{l-1}``.
+    """
+    inputs, slopes, n_layers = passed.inputs, passed.slopes, len(passed.inputs)
+    p, signs = passed.log_p.exp(), signs.T
+    root = p.sqrt().mul_(signs)
+    total = root.sum(dim=0)
+    pulled = [torch.addcmul(root, p, total, value=-1).T]  # v_L, ..., v_1
+    for layer in range(n_layers - 1, 0, -1):
+        pulled.append((pulled[-1] @ params[2 * layer]).mul_(slopes[layer - 1]))
+    pulled.reverse()
+    sizes = [torch.linalg.vecdot(a, a).add_(1) for a in inputs]
+    squares = [torch.linalg.vecdot(v, v) for v in pulled]
+    rows = torch.stack(sizes).mul_(torch.stack(squares)).sum(dim=0)
+    twice = weight * (2 * strength)
+    from_above = [a * (twice * s)[:, None] for a, s in zip(inputs[1:], squares[1:], strict=True)]
+    weights, gradient = [], pulled[0] * (twice * sizes[0])[:, None]
+    for layer in range(1, n_layers):
+        masked = gradient.mul_(slopes[layer - 1])
+        weights.append(pulled[layer].T @ masked)
+        gradient = torch.addmm(pulled[layer] * (twice * sizes[layer])[:, None], masked, params[2 * layer].T)
+    # v = root - p (1 . root), root = sqrt(p) * signs, and d p = p * d log p
+    gradient = gradient.T
+    mean = (gradient * p).sum(dim=0)
+    in_log_p = torch.addcmul(root.mul_(gradient - mean).mul_(0.5), p.mul(total), gradient, value=-1)
+    signal = torch.addcmul(in_log_p, p, in_log_p.sum(dim=0), value=-1)
+    return torch.dot(rows, weight), TraceSignal(signal.T, from_above, weights)
+
+
+def backpropagate(
+    params: Parameters, passed: Passed, signal: Tensor, in_inputs: Sequence[Tensor] = ()
+) -> list[Tensor]:
+    """Return the gradient in the parameters, from that in the logits and, beside it, in a_1, ..., a_{L-1}."""
+    gradient: list[Tensor] = []
+    for layer in range(len(passed.inputs) - 1, -1, -1):
+        gradient[:0] = signal.T @ passed.inputs[layer], signal.sum(dim=0)
+        if layer:
+            signal = signal @ params[2 * layer]
+            if in_inputs:
+                signal.add_(in_inputs[layer - 1])
+            signal.mul_(passed.slopes[layer - 1])
+    return gradient
