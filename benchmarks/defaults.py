@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
@@ -15,23 +16,33 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import LRScheduler
 
 from skantidistill import AntiDistilledMLPClassifier
 
 PLAIN = {"lambda_noise": 0.0, "lambda_trace": 0.0, "phi_max_iter": 0}
-CANDIDATES = {
+#: What differs from the defaults; "cosine" is the schedule of the steps on (X, y).
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "the defaults": {},
     "plain training": PLAIN,
-    "uniform 0.05": {"neighborhood": "uniform", "delta": 0.05, "parameter_noise_std": 0.0},
-    **{
-        f"delta {delta}, s {s}": {"delta": delta, "parameter_noise_std": s}
-        for delta in (0.01, 0.02)
-        for s in (0.0, 0.02, 0.03, 0.05)
-    },
-    "delta 0.01, s 0.03, l4 5e-3": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 5e-3},
-    "delta 0.01, s 0.03, l4 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_trace": 0.0},
-    "delta 0.01, s 0.03, l2 0": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 0.0},
+    "plain training, last step": {**PLAIN, "ema_decay": 0.0},
+    "last step": {"ema_decay": 0.0},
+    "last step, cosine steps": {"ema_decay": 0.0, "cosine": True},
+    "average 0.998": {"ema_decay": 0.998},
+    "delta 0.01": {"delta": 0.01},
+    "delta 0.03": {"delta": 0.03},
+    "uniform, delta 0.05": {"neighborhood": "uniform", "delta": 0.05},
+    "s 0": {"parameter_noise_std": 0.0},
+    "s 0.03": {"parameter_noise_std": 0.03},
+    "l3 0.5": {"lambda_noise": 0.5},
+    "l3 2": {"lambda_noise": 2.0},
+    "l4 0": {"lambda_trace": 0.0},
+    "l4 5e-3": {"lambda_trace": 5e-3},
+    "l2 0": {"lambda_teacher": 0.0},
+    "l2 1e-2": {"lambda_teacher": 1e-2},
+    "no phi": {"phi_max_iter": 0},
+    "10 epochs of phi": {"phi_max_iter": 10},
     "new outputs as started": {"new_outputs": "start"},
-    "delta 0.01, s 0.03, l2 1e-2": {"delta": 0.01, "parameter_noise_std": 0.03, "lambda_teacher": 1e-2},
 }
 #: name -> teacher's hidden layers, epochs, FGSM epsilon, parameter-noise epsilon
 PROTOCOLS = {
@@ -83,13 +94,16 @@ def compare(name, n_seeds, candidates):
         teacher.fit(X[known], y[known])
         for candidate in candidates:
             started = time.perf_counter()
+            settings = dict(CANDIDATES[candidate])
+            cosine = settings.pop("cosine", False)
             student = AntiDistilledMLPClassifier(
                 teacher,
                 batch_size=256 if len(X) > 10_000 else "auto",
                 max_iter=epochs,
                 n_iter_no_change=epochs,
+                callbacks=[LRScheduler("CosineAnnealingLR", T_max=epochs)] if cosine else None,
                 random_state=seed,
-                **CANDIDATES[candidate],
+                **settings,
             ).fit(X, y)
             seconds = time.perf_counter() - started
             print(f"{name}, seed {seed}: {candidate}, {seconds:.1f} s", file=sys.stderr)

@@ -80,7 +80,8 @@ def module(X: np.ndarray, hidden: tuple[int, ...]) -> torch.nn.Sequential:
 
 
 def ours(data: Data, hidden: tuple[int, ...], batch: int, epochs: int, **terms: Any) -> Any:
-    """Fit our classifier without a teacher."""
+    """Fit our classifier without a teacher and, as the peers, without an average of the parameters."""
+    terms = {"ema_decay": 0.0, **terms}
     model = AntiDistilledMLPClassifier(
         hidden_layer_sizes=hidden, batch_size=batch, max_iter=epochs, tol=0, random_state=0, **terms
     )
@@ -163,6 +164,7 @@ def term_table(name: str, data: Data, hidden: tuple[int, ...], batch: int, args:
         "uniform, no parameter noise": fit(neighborhood="uniform", parameter_noise_std=0.0),
         "adversarial, no parameter noise": fit(neighborhood="adversarial", parameter_noise_std=0.0),
         "trace alone": fit(lambda_noise=0.0),
+        "average alone": fit(**PLAIN, ema_decay=0.99),
     }
     title = f"the terms, {describe(data, hidden)}, batch {batch}, {epochs} epochs"
     report(title, in_turn(tasks, args.repeats, args.clock), [(t, "cross-entropy") for t in list(tasks)[1:]])

@@ -112,14 +112,14 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Weight of the cross-entropy in the neighbourhood of the inputs.
     lambda_trace : float, default=2e-3
         Weight of the trace of the Hessian.
-    delta : float or array-like of shape (n_features,), default=0.01
+    delta : float or array-like of shape (n_features,), default=0.02
         Half-width of the neighbourhood (standard deviation if "normal"), in the units of X: for columns of
         different scales one value each, for example ``0.01 * X.std(axis=0)``. A Series is matched by name.
         Of sparse rows only the values that are not 0 move.
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
         from a uniform point of the cube, projected back onto it.
-    parameter_noise_std : float, default=0.03
+    parameter_noise_std : float, default=0.05
         Standard deviation of normal noise on the parameters in the neighbourhood's pass.
     trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
         How the trace is computed; "auto": "sampled".
@@ -150,6 +150,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Rows of a minibatch; "auto": ``min(200, n_samples)``.
     learning_rate_init : float, default=1e-3
         Adam's step size.
+    ema_decay : float, default=0.99
+        Decay, in [0, 1), of the exponential moving average of the parameters over the steps, in which phi and
+        ``fit`` end; 0: they end in the last step's parameters. Validation scores are the average's.
     max_iter : int, default=200
         Largest number of epochs over (X, y).
     shuffle : bool, default=True
@@ -276,6 +279,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         "alpha": [_NOT_NEGATIVE],
         "batch_size": [StrOptions({"auto"}), _POSITIVE_COUNT],
         "learning_rate_init": [_POSITIVE],
+        "ema_decay": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [_POSITIVE_COUNT],
         "shuffle": ["boolean"],
         "tol": [_NOT_NEGATIVE],
@@ -303,9 +307,9 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         lambda_teacher: float = 1e-3,
         lambda_noise: float = 1.0,
         lambda_trace: float = 2e-3,
-        delta: Any = 0.01,
+        delta: Any = 0.02,
         neighborhood: str = "adversarial",
-        parameter_noise_std: float = 0.03,
+        parameter_noise_std: float = 0.05,
         trace: str = "auto",
         bounds: Any = None,
         phi_max_iter: int = 5,
@@ -318,6 +322,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         alpha: float = 1e-4,
         batch_size: int | str = "auto",
         learning_rate_init: float = 1e-3,
+        ema_decay: float = 0.99,
         max_iter: int = 200,
         shuffle: bool = True,
         tol: float = 1e-4,
@@ -356,6 +361,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         self.alpha = alpha
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
+        self.ema_decay = ema_decay
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.tol = tol
@@ -537,7 +543,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         ``labels`` are those that the student is to know.
         """
         self.history_: list[dict[str, Any]] = []
-        self._optimizer_state: dict[str, Any] | None = None
+        self._training_state: dict[str, Any] | None = None
         seed_generators(self, random_state)
         self.phi_history_: list[dict[str, Any]] = []
         dtype = data.X.dtype if self.device == "cpu" else np.dtype(np.float32)

@@ -145,6 +145,7 @@ def train_student(
         max_iter=1 if one_epoch else student.max_iter,
         batch_size=batch_size,
         learning_rate_init=student.learning_rate_init,
+        ema_decay=student.ema_decay,
         shuffle=student.shuffle,
         tol=None if one_epoch else student.tol,
         n_iter_no_change=student.n_iter_no_change,
@@ -152,10 +153,10 @@ def train_student(
         verbose=bool(student.verbose),
         callbacks=check_callbacks(student.callbacks),
     )
-    state = copy.deepcopy(student._optimizer_state)
+    state = copy.deepcopy(student._training_state)
     trained = run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
     student.blueprint_ = student.blueprint_.with_parameters(trained.params)
-    student._optimizer_state = trained.optimizer_state
+    student._training_state = trained.state
     _record(student, trained, valid_rows is not None)
     if not (trained.stopped or one_epoch):
         warn_user(
@@ -182,12 +183,12 @@ def run(
     objective: Objective,
     schedule: Schedule,
     valid_rows: Rows | None = None,
-    optimizer_state: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> Trained:
     """Train from a blueprint, going on with the student's generators where they stood."""
     generators = [torch.Generator("cpu"), torch.Generator(student.device)]
-    for generator, state in zip(generators, student._generator_states, strict=True):
-        generator.set_state(state)
+    for generator, stood in zip(generators, student._generator_states, strict=True):
+        generator.set_state(stood)
     trained = train(
         blueprint.parameters,
         blueprint.activation,
@@ -197,7 +198,7 @@ def run(
         shuffle_generator=generators[0],
         draw_generator=generators[1],
         valid_rows=valid_rows,
-        optimizer_state=optimizer_state,
+        state=state,
     )
     student._generator_states = tuple(g.get_state() for g in generators)
     return trained

@@ -40,14 +40,16 @@ class Loss(Protocol):
 class Schedule:
     """How long and in which steps a network trains; names and meanings are scikit-learn's.
 
-    ``tol=None`` never stops early; ``decay`` multiplies the learning rate after every epoch;
-    ``stage`` names the run in messages.
+    ``tol=None`` never stops early; ``decay`` multiplies the learning rate after every epoch; ``ema_decay`` is
+    that of the average of the parameters which is the result (0: the last step's); ``stage`` names the run in
+    messages.
     """
 
     max_iter: int
     batch_size: int
     learning_rate_init: float
     decay: float = 1.0
+    ema_decay: float = 0.0
     shuffle: bool = True
     tol: float | None = None
     n_iter_no_change: int = 10
@@ -59,14 +61,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """Parameters after training, a history row an epoch, the optimiser's state.
+    """Parameters after training, a history row an epoch, and what a later run goes on from.
 
     ``stopped``: whether ``tol`` or a callback ended the run, rather than ``max_iter``.
     """
 
     params: Arrays
     history: list[dict[str, Any]]
-    optimizer_state: dict[str, Any]
+    state: dict[str, Any]
     stopped: bool
 
 
@@ -80,7 +82,7 @@ def train(
     shuffle_generator: torch.Generator,
     draw_generator: torch.Generator,
     valid_rows: Rows | None = None,
-    optimizer_state: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> Trained:
     """Minimise an objective over rows by Adam, starting from ``params``.
 
@@ -99,8 +101,8 @@ def train(
         Epochs, steps, stopping.
     shuffle_generator, draw_generator : torch.Generator
         Of the order of rows, and of the objective's draws.
-    optimizer_state : dict, default=None
-        State of an earlier run's optimiser to go on from.
+    state : dict, default=None
+        ``Trained.state`` of an earlier run that ended in ``params``, to go on from.
 
     Returns
     -------
@@ -112,6 +114,9 @@ def train(
         If a term or a parameter becomes infinite or NaN.
     """
     module = _build_module(params, activation).to(rows.device)
+    average = None
+    if schedule.ema_decay:
+        average = _Average(module, schedule.ema_decay, state)
     stopping = _Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None)
     net = _Net(
         module,
@@ -137,10 +142,11 @@ def train(
         device=rows.device,
     )
     net.objective_, net.draw_generator_, net.stage_ = objective, draw_generator, schedule.stage
+    net.average_ = average
     net.best_ = {}
     net.initialize()
-    if optimizer_state is not None:
-        net.optimizer_.load_state_dict(optimizer_state)
+    if state is not None:
+        net.optimizer_.load_state_dict(state["optimizer"])
         for group in net.optimizer_.param_groups:
             group["lr"] = schedule.learning_rate_init
             group.pop("initial_lr", None)  # a scheduler's memory of the earlier run's
@@ -157,7 +163,10 @@ def train(
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
-    return Trained(arrays, history, net.optimizer_.state_dict(), ended)
+    state = {"optimizer": net.optimizer_.state_dict()}
+    if average is not None:
+        state |= average.state(final)
+    return Trained(arrays, history, state, ended)
 
 
 def check_callbacks(callbacks: Any) -> list[Any]:
@@ -207,6 +216,38 @@ class _Adam(torch.optim.Adam):
         )
 
 
+class _Average:
+    """The exponential moving average of a module's parameters, which forgets faster in the first steps.
+
+    After t steps the decay is ``min(decay, (1 + t) / (10 + t))``, as in TensorFlow's moving averages. The
+    module holds the average between epochs, so that it is what callbacks see there, and steps within them.
+    """
+
+    def __init__(self, module: torch.nn.Module, decay: float, state: dict[str, Any] | None) -> None:
+        self.inside = [p.detach() for p in module.parameters()]
+        state = state or {}
+        self.n_steps = state.get("n_steps", 0)
+        self.outside = state.get("stepped") or [p.clone() for p in self.inside]
+        self.decay = decay
+
+    def swap(self) -> None:
+        """Exchange the average and what steps, at the beginning and at the end of an epoch."""
+        kept = [p.clone() for p in self.inside]
+        torch._foreach_copy_(self.inside, self.outside)
+        self.outside = kept
+
+    def update(self) -> None:
+        """Take a step in."""
+        self.n_steps += 1
+        decay = min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
+        torch._foreach_lerp_(self.outside, self.inside, 1 - decay)
+
+    def state(self, final: Sequence[Tensor]) -> dict[str, Any]:
+        """Return what a later run goes on from: the last step, or the best epoch if the run ended there."""
+        last = all(torch.equal(p, q) for p, q in zip(final, self.inside, strict=True))
+        return {"n_steps": self.n_steps, "stepped": self.outside if last else None}
+
+
 class _Net(NeuralNetClassifier):
     """A skorch net that minimises an objective and asks for no number before the epoch ends."""
 
@@ -219,6 +260,8 @@ class _Net(NeuralNetClassifier):
             self.notify("on_grad_computed", named_parameters=named, batch=batch[:2], training=True)
         with torch.no_grad():
             self.optimizer_.advance()
+            if self.average_:
+                self.average_.update()
         return {"loss": loss, "y_pred": logits, "names": list(parts), "values": [loss, *parts.values()]}
 
     def run_single_epoch(
@@ -229,7 +272,10 @@ class _Net(NeuralNetClassifier):
         step_fn = step_fn if training else self._validate
         self.heard_, self.params_ = _heard(self), tuple(self.module_.parameters())
         values, weights = [], []
+        average = self.average_ if training else None
         try:
+            if average:
+                average.swap()
             for batch in iterator:
                 if self.heard_["on_batch_begin"]:
                     self.notify("on_batch_begin", batch=batch[:2], training=training)
@@ -239,6 +285,8 @@ class _Net(NeuralNetClassifier):
                 names = step.pop("names")
                 if self.heard_["on_batch_end"]:
                     self.notify("on_batch_end", batch=batch[:2], training=training, **step)
+            if average:
+                average.swap()
         except KeyboardInterrupt as interrupt:
             raise _Interrupted from interrupt
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()

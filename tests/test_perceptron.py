@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from scipy.sparse import csr_array
 from strategies import ACTIVATIONS, make_network, networks
 from torch import nn
@@ -59,7 +59,7 @@ def traces(model, X, y, weight, **settings):
 def test_all_kinds_of_one_network_have_the_same_traces(net):
     X, y, weight = net.X.numpy(), net.y.numpy(), net.weight.numpy()
     expected = traces(net.params, net.X, net.y, net.weight, activation=net.activation)
-    assert expected.abs().max() > 1e-6
+    assume(expected.abs().max() > 1e-6)  # a network may be sure of every row
     for model, labels in [
         (net.params, y),
         (list(net.params), y),

@@ -5,6 +5,7 @@ import inspect
 import re
 import warnings
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def run(
     objective=None,
     activation="relu",
     seed=0,
-    optimizer_state=None,
+    state=None,
     valid=None,
     **schedule,
 ):
@@ -71,7 +72,7 @@ def run(
         shuffle_generator=torch.Generator().manual_seed(seed),
         draw_generator=torch.Generator().manual_seed(seed + 1),
         valid_rows=valid,
-        optimizer_state=optimizer_state,
+        state=state,
     )
 
 
@@ -259,7 +260,14 @@ def test_plain_training_is_scikit_learns_from_the_same_start(activation):
     mlp = MLPClassifier((5,), activation=activation, random_state=0)
     mlp.partial_fit(X, y, classes=LABELS)
     grown = AntiDistilledMLPClassifier(
-        mlp, hidden_layer_sizes=(5,), start="zero", lambda_noise=0, lambda_trace=0, phi_max_iter=0, **settings
+        mlp,
+        hidden_layer_sizes=(5,),
+        start="zero",
+        lambda_noise=0,
+        lambda_trace=0,
+        phi_max_iter=0,
+        ema_decay=0,
+        **settings,
     ).fit(X, y)
     mlp.set_params(warm_start=True, **settings).fit(X, y)
     # Adam's epsilon of 1e-8 stands at another place: it changes a step by 1e-8 over the root of the mean
@@ -268,6 +276,51 @@ def test_plain_training_is_scikit_learns_from_the_same_start(activation):
     for got, expected in zip(grown.coefs_, mlp.coefs_, strict=True):
         assert_allclose(got, expected, rtol=0, atol=1e-4)
     assert grown.loss_curve_[0] - grown.loss_curve_[-1] > 0.1
+
+
+class Steps(Callback):
+    """Keep the parameters after every step."""
+
+    seen: ClassVar[list] = []
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.seen.append([p.detach().numpy().copy() for p in net.module_.parameters()])
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.99])
+def test_the_result_is_the_moving_average_of_the_steps(decay):
+    Steps.seen.clear()
+    trained = run(ema_decay=decay, callbacks=[Steps()])
+    average = [p.copy() for p in make_params()]
+    for t, params in enumerate(Steps.seen, start=1):
+        d = min(decay, (1 + t) / (10 + t))
+        average = [d * a + (1 - d) * p for a, p in zip(average, params, strict=True)]
+    assert len(Steps.seen) == 16
+    for got, expected, last in zip(trained.params, average, Steps.seen[-1], strict=True):
+        assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+        assert np.abs(got - last).max() > 1e-3
+    # The average follows the steps, and does not change them.
+    assert all_equal(Steps.seen[-1], run().params)
+
+
+def test_validation_watches_the_average_and_the_best_of_it_is_kept():
+    X, codes, weight = make_rows()
+    rows, valid_rows = (Rows(X, codes, weight, index) for index in (np.arange(40), np.arange(40, 60)))
+    averages = []
+
+    class Averages(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            averages.append([p.detach().numpy().copy() for p in net.module_.parameters()])
+
+    trained = run(rows=rows, valid=valid_rows, ema_decay=0.9, max_iter=6, callbacks=[Averages()])
+    scores = [row["valid_acc"] for row in trained.history]
+    for params, score in zip(averages, scores, strict=True):
+        hidden = np.maximum(X[40:] @ params[0].T + params[1], 0)
+        hit = (hidden @ params[2].T + params[3]).argmax(axis=1) == codes[40:]
+        assert_allclose(np.average(hit, weights=weight[40:]), score, rtol=1e-12)
+    assert all_equal(trained.params, averages[int(np.argmax(scores))])
+    assert len(set(scores)) > 1
 
 
 def test_without_torchs_inner_function_adams_steps_are_the_same(monkeypatch):
@@ -296,30 +349,31 @@ def test_the_same_generators_give_the_same_bits():
     assert not all_equal(run(objective=Objective("relu")).params, trained.params)
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_run_in_two_parts_is_the_run_in_one(shuffle):
-    whole = run(max_iter=5, shuffle=shuffle)
+def test_a_run_in_two_parts_is_the_run_in_one(shuffle, ema_decay):
+    whole = run(max_iter=5, shuffle=shuffle, ema_decay=ema_decay)
     generators = {
         "shuffle_generator": torch.Generator().manual_seed(0),
         "draw_generator": torch.Generator().manual_seed(1),
     }
     params, state, history = make_params(), None, []
     for max_iter in (3, 2):
-        schedule = Schedule(max_iter, 16, 0.01, shuffle=shuffle)
+        schedule = Schedule(max_iter, 16, 0.01, shuffle=shuffle, ema_decay=ema_decay)
         part = train(
             params,
             "relu",
             Rows(*make_rows()),
             Objective("relu"),
             schedule,
-            optimizer_state=state,
+            state=state,
             **generators,
         )
-        params, state = part.params, part.optimizer_state
+        params, state = part.params, part.state
         history += part.history
     assert all_equal(params, whole.params)
     assert [r["train_loss"] for r in history] == [r["train_loss"] for r in whole.history]
-    assert not all_equal(run(max_iter=3, shuffle=shuffle).params, whole.params)
+    assert not all_equal(run(max_iter=3, shuffle=shuffle, ema_decay=ema_decay).params, whole.params)
 
 
 @pytest.mark.parametrize("scheduled", [False, True])
@@ -329,7 +383,7 @@ def test_a_resumed_run_takes_its_own_step_size(scheduled):
     recorder = Recorder()
     run(
         first.params,
-        optimizer_state=first.optimizer_state,
+        state=first.state,
         learning_rate_init=0.2,
         callbacks=[recorder, *halve],
     )
