@@ -4,6 +4,11 @@ import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.robustness import robustness_curve, robustness_score
 
-__all__ = ["AntiDistilledMLPClassifier", "__version__", "robustness_curve", "robustness_score"]
+__all__ = [
+    "AntiDistilledMLPClassifier",
+    "__version__",
+    "robustness_curve",
+    "robustness_score",
+]
 
 __version__ = "0.1.0"
