@@ -3,10 +3,12 @@
 import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.robustness import robustness_curve, robustness_score
+from skantidistill.scorers import make_robustness_scorer
 
 __all__ = [
     "AntiDistilledMLPClassifier",
     "__version__",
+    "make_robustness_scorer",
     "robustness_curve",
     "robustness_score",
 ]

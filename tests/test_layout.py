@@ -45,6 +45,7 @@ FLOORS = {
     "settings": 4,
     "fitting": 5,
     "prediction": 5,
+    "scorers": 5,
     "phi": 6,
     "classifier": 7,
     "study.protocols": 8,
