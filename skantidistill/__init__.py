@@ -2,6 +2,7 @@
 
 import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
+from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import robustness_curve, robustness_score
 from skantidistill.scorers import make_robustness_scorer
 
@@ -11,6 +12,8 @@ __all__ = [
     "make_robustness_scorer",
     "robustness_curve",
     "robustness_score",
+    "to_art",
+    "to_torch",
 ]
 
 __version__ = "0.1.0"

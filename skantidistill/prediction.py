@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skantidistill._checks import check_inputs
 from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
+from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import RobustnessCurve, robustness_curve, robustness_score
 
 __all__ = ["PredictsByBlueprint"]
@@ -161,3 +163,37 @@ class PredictsByBlueprint(AnswersByLogits):
             random_state=random_state,
             sample_weight=sample_weight,
         )
+
+    def to_torch(self, *, dtype: torch.dtype | None = torch.float32) -> torch.nn.Sequential:
+        """Return the network on raw inputs: see :func:`skantidistill.export.to_torch`.
+
+        Parameters
+        ----------
+        dtype : torch.dtype or None, default=torch.float32
+            Of the parameters; None: that of the estimator.
+
+        Returns
+        -------
+        module : torch.nn.Sequential
+        """
+        check_is_fitted(self)
+        return to_torch(self, dtype=dtype)
+
+    def to_art(
+        self, *, bounds: Any = None, dtype: torch.dtype | None = torch.float32, device: str = "cpu"
+    ) -> Any:
+        """Return a classifier of the Adversarial Robustness Toolbox: see :func:`skantidistill.export.to_art`.
+
+        Parameters
+        ----------
+        bounds : pair of float or array-like, default=None
+            Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+        dtype, device
+            As in :func:`skantidistill.export.to_art`.
+
+        Returns
+        -------
+        classifier : art.estimators.classification.PyTorchClassifier
+        """
+        check_is_fitted(self)
+        return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)

@@ -35,6 +35,7 @@ FLOORS = {
     "rehearsal": 2,
     "teachers": 2,
     "training": 2,
+    "export": 3,
     "measures": 3,
     "objective": 3,
     "old_data": 3,
