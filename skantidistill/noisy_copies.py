@@ -63,7 +63,7 @@ class NoisyCopies:
             rows = torch.tensor(X)  # a copy: torch takes no read-only rows
             clean = torch.addmm(bias, rows.to(weight.dtype), weight.T)
             noisy = torch.matmul(rows.float(), shift.transpose(1, 2))
-        noisy = (noisy + offset[:, None]).to(weight.dtype)
+        noisy = noisy.add_(offset[:, None]).to(weight.dtype)
         for epsilon in epsilons:
             yield self._behind_first_layer(torch.add(clean, noisy, alpha=epsilon), epsilon).numpy()
 

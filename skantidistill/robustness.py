@@ -14,22 +14,17 @@ from sklearn.utils.validation import column_or_1d
 from skantidistill._checks import (
     FLOATS,
     check_bounds,
-    check_column_values,
-    check_count,
     check_inputs,
     check_inside,
-    check_mask,
     check_weight,
     encode_labels,
 )
 from skantidistill.measures import KINDS, Trial
-from skantidistill.perturbations import BALLS
+from skantidistill.perturbation_settings import check_by_feature, check_settings, check_strengths
 from skantidistill.scoring import Tally, find_scorer
 from skantidistill.teachers import read_teacher
 
-__all__ = ["RobustnessCurve", "check_settings", "robustness_curve", "robustness_score"]
-
-_CHOICES = {"norm": sorted(BALLS), "distribution": ["normal", "uniform"]}
+__all__ = ["RobustnessCurve", "robustness_curve", "robustness_score"]
 
 
 @dataclass(frozen=True)
@@ -258,24 +253,20 @@ def robustness_curve(
     blueprint = read_teacher(estimator)
     rows = _check_columns(estimator, X, blueprint.layer_sizes[0])
     columns = getattr(estimator, "feature_names_in_", None)
-    settings |= _check_by_feature(settings, rows.shape[1], columns)
-    labels = column_or_1d(y, warn=True)
-    if len(labels) != rows.shape[0]:
-        raise ValueError(f"X has {rows.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
-    checked = check_bounds(bounds, rows.shape[1], columns)
-    check_inside(rows, checked)
-    codes = encode_labels(labels, blueprint.classes, "y", "the estimator")
-    weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(labels)))
-    strengths = _check_strengths(kind, epsilons, rows.shape[1], columns)
+    settings |= check_by_feature(settings, rows.shape[1], columns)
+    strengths = check_strengths(kind, epsilons, rows.shape[1], columns)
+    inside = check_bounds(bounds, rows.shape[1], columns)
+    check_inside(rows, inside)
+    codes = _check_labels(y, rows, blueprint.classes)
+    weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(codes)))
     # What draws nothing takes nothing from a random state either.
     draws_any = KINDS[kind].random or settings.get("random_start", False)
     seed = int(check_random_state(random_state).randint(2**31 - 1)) if draws_any else 0
-    trial = Trial(rows, codes, checked, n_draws, seed, settings)
+    trial = Trial(rows, codes, inside, n_draws, seed, settings)
     scorer = find_scorer(scoring)
-    # A scorer needs the logits of all rows: those of one strength at a time.
-    groups = [strengths] if scorer is None else [[strength] for strength in strengths]
     tables = []
-    for group in groups:
+    # A scorer needs the logits of all rows: those of one strength at a time.
+    for group in [strengths] if scorer is None else [[strength] for strength in strengths]:
         shape = (len(group), n_draws if KINDS[kind].random else 1)
         tally = Tally(X, codes, blueprint.classes, weight, scorer, shape)
         KINDS[kind].measure(blueprint, trial, group, tally)
@@ -285,74 +276,12 @@ def robustness_curve(
     return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
 
 
-def check_settings(kind: Any, given: dict[str, Any], n_draws: Any = 1) -> dict[str, Any]:
-    """Return all settings of a kind, those not given (None) by default; raise on what it does not take.
-
-    Settings that depend on the features, and ``scoring``, are checked with the data.
-    """
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; use one of {sorted(KINDS)}.")
-    check_count(n_draws, "n_draws")
-    defaults = KINDS[kind].defaults
-    settings = dict(defaults)
-    for name, value in given.items():
-        if value is None:
-            continue
-        if name not in defaults:
-            takers = [other for other in KINDS if name in KINDS[other].defaults]
-            raise ValueError(
-                f"{name}={value!r} is no parameter of kind={kind!r}, but of {takers}; leave it out. "
-                f"{kind} takes {sorted(defaults)}."
-            )
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError(f"{name}={value!r} is unknown; use one of {_CHOICES[name]}.")
-        if name in ("n_steps", "n_restarts"):
-            check_count(value, name)
-        if name in ("random_start", "relative") and not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}={value!r} must be True or False.")
-        settings[name] = value
-    if kind == "certified" and settings["norm"] != "linf":
-        raise ValueError(
-            f"norm={settings['norm']!r} can't be certified: interval bounds are for norm='linf'; use that, "
-            "or kind='pgd', which takes both."
-        )
-    if kind == "pgd" and settings["n_restarts"] > 1 and not settings["random_start"]:
-        raise ValueError(
-            f"n_restarts={settings['n_restarts']} with random_start=False would run the same climb "
-            f"{settings['n_restarts']} times; use random_start=True, or n_restarts=1."
-        )
-    return settings
-
-
-def _check_by_feature(settings: dict[str, Any], n_features: int, columns: Any) -> dict[str, Any]:
-    """Return the settings that have one value a feature, as arrays."""
-    checked: dict[str, Any] = {}
-    if settings.get("mutable") is not None:
-        checked["mutable"] = check_mask(settings["mutable"], n_features, "mutable", columns)
-    if settings.get("step_size") is not None:
-        step = check_column_values(settings["step_size"], n_features, "step_size", columns)
-        if not np.all(step):
-            raise ValueError(
-                f"step_size={settings['step_size']!r} has a step of length 0; use positive lengths, and "
-                "mutable to freeze features."
-            )
-        checked["step_size"] = step
-    return checked
-
-
-def _check_strengths(kind: str, epsilons: Any, n_features: int, columns: Any) -> list[Any]:
-    given: Any = KINDS[kind].epsilons if epsilons is None else epsilons
-    if not hasattr(given, "__len__"):
-        raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
-    if len(given) == 0:
-        raise ValueError("epsilons is empty; give at least one strength.")
-    strengths = [check_column_values(e, n_features, "epsilon", columns) for e in given]
-    for strength in strengths:
-        if np.ndim(strength) and not KINDS[kind].by_feature:
-            raise ValueError(
-                f"epsilon of shape {np.shape(strength)} is one value a feature; {kind} takes a scalar."
-            )
-    return strengths
+def _check_labels(y: Any, X: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the index of every row's label."""
+    labels = column_or_1d(y, warn=True)
+    if len(labels) != X.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
+    return encode_labels(labels, classes, "y", "the estimator")
 
 
 def _check_columns(estimator: Any, X: Any, n_features: int) -> Any:

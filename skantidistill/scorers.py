@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import UNUSED
 
-from skantidistill.robustness import check_settings, robustness_score
+from skantidistill.perturbation_settings import check_settings
+from skantidistill.robustness import robustness_score
 from skantidistill.scoring import find_scorer
 
 __all__ = ["RobustnessScorer", "make_robustness_scorer"]

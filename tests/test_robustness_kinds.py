@@ -19,6 +19,7 @@ from strategies import make_network, module_of, networks
 
 from skantidistill import measures, robustness_curve, robustness_score
 from skantidistill.blueprint import Blueprint
+from skantidistill.teachers import read_teacher
 from tests.test_robustness import (
     attacked_by_autograd,
     codes_of,
@@ -29,7 +30,7 @@ from tests.test_robustness import (
 )
 
 KINDS = ["certified", "fgsm", "input_noise", "parameter_noise", "pgd"]
-ATTACKS = ["fgsm", "pgd"]
+UNSCORED = ("certified", "neg_log_loss")
 EPSILONS = [0.0, 0.1, 0.3, 0.6]
 strengths = st.sampled_from([1e-6, 0.03, 0.3, 2.0])
 norms = st.sampled_from(["linf", "l2"])
@@ -272,11 +273,11 @@ def test_relative_parameter_noise_is_noise_in_proportion_to_each_array():
 # --- batches, sparse rows, curves ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [(kind, scoring) for kind in KINDS for scoring in (None, "neg_log_loss") if (kind, scoring) != UNSCORED],
+)
 def test_batches_and_blocks_of_draws_have_no_seam(kind, scoring, monkeypatch):
-    if kind == "certified" and scoring is not None:
-        pytest.skip("takes no scoring")
     mlp, (X, y) = fit_mlp(), make_rows()
     settings = {"scoring": scoring, "random_state": 0, "n_draws": 3}
     whole = robustness_curve(mlp, X, y, kind, EPSILONS, **settings)
@@ -337,7 +338,7 @@ def test_the_students_methods_hand_on_every_setting():
 def test_a_scorer_of_attacked_rows_is_that_of_moved_rows(name):
     mlp, (X, y) = fit_mlp(), make_rows()
     weight = np.linspace(0.1, 2, len(y))
-    moved = attacked_by_autograd(measures_blueprint(mlp), X, codes_of(y), 0.3)
+    moved = attacked_by_autograd(read_teacher(mlp), X, codes_of(y), 0.3)
     for weights in ({}, {"sample_weight": weight}):
         scorer = get_scorer(name)
         got = robustness_score(mlp, X, y, "fgsm", 0.3, scoring=name, **weights)
@@ -348,16 +349,10 @@ def test_a_scorer_of_attacked_rows_is_that_of_moved_rows(name):
         assert got < scorer(mlp, X, y, **weights) - 0.01
 
 
-def measures_blueprint(mlp):
-    from skantidistill.teachers import read_teacher
-
-    return read_teacher(mlp)
-
-
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision", "f1"])
 def test_binary_scorers_see_one_column_and_the_positive_label(name):
     model, (X, y) = fit_logistic(2), make_rows(2)
-    moved = attacked_by_autograd(measures_blueprint(model), X, codes_of(y), 0.3)
+    moved = attacked_by_autograd(read_teacher(model), X, codes_of(y), 0.3)
     got = robustness_score(model, X, y, "fgsm", 0.3, scoring=name)
     assert got == pytest.approx(get_scorer(name)(model, moved, y), rel=1e-10)
     assert got < get_scorer(name)(model, X, y) - 0.01
@@ -383,7 +378,7 @@ def test_a_function_scores_the_rows_that_it_was_given():
         return accuracy_score(y[tall], estimator.predict(X)[tall])
 
     got = robustness_score(mlp, X, y, "fgsm", 0.3, scoring=of_the_tall)
-    moved = attacked_by_autograd(measures_blueprint(mlp), X, codes_of(y), 0.3)
+    moved = attacked_by_autograd(read_teacher(mlp), X, codes_of(y), 0.3)
     tall = X[:, 0] > 1
     assert got == accuracy_score(y[tall], mlp.predict(moved)[tall])
     assert got != robustness_score(mlp, X, y, "fgsm", 0.3)
