@@ -220,32 +220,47 @@ class _Average:
     """The exponential moving average of a module's parameters, which forgets faster in the first steps.
 
     After t steps the decay is ``min(decay, (1 + t) / (10 + t))``, as in TensorFlow's moving averages. The
-    module holds the average between epochs, so that it is what callbacks see there, and steps within them.
+    module holds the average between epochs, so that callbacks see it there, and steps within them. What
+    a callback writes into the module between epochs is both the average and the last step from then on.
     """
 
     def __init__(self, module: torch.nn.Module, decay: float, state: dict[str, Any] | None) -> None:
-        self.inside = [p.detach() for p in module.parameters()]
         state = state or {}
+        self.inside = [p.detach() for p in module.parameters()]
         self.n_steps = state.get("n_steps", 0)
-        self.outside = state.get("stepped") or [p.clone() for p in self.inside]
         self.decay = decay
+        self.left = _clones(self.inside)
+        self.steps = state.get("stepped") or _clones(self.inside)
 
-    def swap(self) -> None:
-        """Exchange the average and what steps, at the beginning and at the end of an epoch."""
-        kept = [p.clone() for p in self.inside]
-        torch._foreach_copy_(self.inside, self.outside)
-        self.outside = kept
+    def begin_epoch(self) -> None:
+        """Take the average out of the module, and go on from the last step."""
+        if not _same(self.inside, self.left):
+            self.steps = _clones(self.inside)
+        self.average = _clones(self.inside)
+        torch._foreach_copy_(self.inside, self.steps)
 
     def update(self) -> None:
         """Take a step in."""
         self.n_steps += 1
         decay = min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
-        torch._foreach_lerp_(self.outside, self.inside, 1 - decay)
+        torch._foreach_lerp_(self.average, self.inside, 1 - decay)
+
+    def end_epoch(self) -> None:
+        """Keep the last step, and leave the average in the module."""
+        self.steps, self.left = _clones(self.inside), self.average
+        torch._foreach_copy_(self.inside, self.left)
 
     def state(self, final: Sequence[Tensor]) -> dict[str, Any]:
-        """Return what a later run goes on from: the last step, or the best epoch if the run ended there."""
-        last = all(torch.equal(p, q) for p, q in zip(final, self.inside, strict=True))
-        return {"n_steps": self.n_steps, "stepped": self.outside if last else None}
+        """Return what a later run goes on from: the last step, or what else the run ended in."""
+        return {"n_steps": self.n_steps, "stepped": self.steps if _same(final, self.left) else None}
+
+
+def _clones(params: Sequence[Tensor]) -> list[Tensor]:
+    return [p.detach().clone() for p in params]
+
+
+def _same(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(params, others, strict=True))
 
 
 class _Net(NeuralNetClassifier):
@@ -275,7 +290,7 @@ class _Net(NeuralNetClassifier):
         average = self.average_ if training else None
         try:
             if average:
-                average.swap()
+                average.begin_epoch()
             for batch in iterator:
                 if self.heard_["on_batch_begin"]:
                     self.notify("on_batch_begin", batch=batch[:2], training=training)
@@ -286,7 +301,7 @@ class _Net(NeuralNetClassifier):
                 if self.heard_["on_batch_end"]:
                     self.notify("on_batch_end", batch=batch[:2], training=training, **step)
             if average:
-                average.swap()
+                average.end_epoch()
         except KeyboardInterrupt as interrupt:
             raise _Interrupted from interrupt
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
@@ -348,7 +363,7 @@ class _Stopping(Callback):
         if score > self.best:
             self.best = score
             if self.validated:
-                self.best_params = [p.detach().clone() for p in net.module_.parameters()]
+                self.best_params = _clones(list(net.module_.parameters()))
         self.stopped = self.tol is not None and self.waited > self.patience
 
 

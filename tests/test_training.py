@@ -323,6 +323,51 @@ def test_validation_watches_the_average_and_the_best_of_it_is_kept():
     assert len(set(scores)) > 1
 
 
+class Write(Callback):
+    """Write into the module before an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def write(self, net):
+        with torch.no_grad():
+            for p in net.module_.parameters():
+                p.fill_(0.25)
+
+    def on_train_begin(self, net, **kwargs):
+        if self.epoch == 0:
+            self.write(net)
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            self.write(net)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_what_a_callback_writes_into_the_module_is_gone_on_from(epoch, ema_decay):
+    settings = {"callbacks": [Write(epoch)], "ema_decay": ema_decay, "learning_rate_init": 1e-9}
+    for p in run(**settings).params:
+        assert_allclose(p, 0.25, rtol=0, atol=1e-6)
+    other = run(ema_decay=ema_decay, learning_rate_init=1e-9)
+    assert np.abs(other.params[0] - 0.25).max() > 0.1
+
+
+@unfinished
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_warm_start_goes_on_from_the_epoch_that_a_callback_has_loaded(ema_decay):
+    X, y = labelled_rows()
+    settings = {"learning_rate_init": 0.5, "max_iter": 30, "tol": 0.0, "n_iter_no_change": 1000}
+    stop = EarlyStopping(monitor="train_loss", patience=4, load_best=True)
+    fitted = student(ema_decay=ema_decay, callbacks=[stop], warm_start=True, **settings).fit(X, y)
+    best = [p.copy() for p in fitted.blueprint_.parameters]
+    last = student(ema_decay=ema_decay, **{**settings, "max_iter": fitted.n_iter_}).fit(X, y)
+    assert not all_equal(best, last.blueprint_.parameters)
+    fitted.set_params(learning_rate_init=1e-12, max_iter=1, callbacks=None).fit(X, y)
+    for one, other in zip(fitted.blueprint_.parameters, best, strict=True):
+        assert_allclose(one, other, rtol=0, atol=1e-8)
+
+
 def test_without_torchs_inner_function_adams_steps_are_the_same(monkeypatch):
     trained = run(freeze_iter=2)
     monkeypatch.setattr(training, "_FUSED_ADAM", None)
