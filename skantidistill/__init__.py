@@ -2,8 +2,18 @@
 
 import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
+from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import robustness_curve, robustness_score
+from skantidistill.scorers import make_robustness_scorer
 
-__all__ = ["AntiDistilledMLPClassifier", "__version__", "robustness_curve", "robustness_score"]
+__all__ = [
+    "AntiDistilledMLPClassifier",
+    "__version__",
+    "make_robustness_scorer",
+    "robustness_curve",
+    "robustness_score",
+    "to_art",
+    "to_torch",
+]
 
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatch
+from importlib import import_module
 from numbers import Real
 from typing import Any
 
@@ -44,16 +45,19 @@ __all__ = [
     "check_bounds",
     "check_class_weight",
     "check_column_values",
+    "check_count",
     "check_enough_classes",
     "check_first_partial_fit",
     "check_inputs",
     "check_inside",
     "check_labels",
+    "check_mask",
     "check_rows",
     "check_same_kind",
     "check_weight",
     "encode_labels",
     "fit_context",
+    "import_optional",
     "is_fitted",
     "restored_on_error",
     "warn_user",
@@ -142,6 +146,41 @@ def _in_order_of(columns: np.ndarray | None, value: Any, name: str) -> Any:
             "on; give it that index, or an array in the order of the columns."
         )
     return value.reindex(list(columns)).to_numpy()
+
+
+def check_mask(mask: Any, n_features: int, name: str, columns: np.ndarray | None = None) -> np.ndarray:
+    """Return a boolean mask over the features, not all False; a Series is matched to columns by name."""
+    values = np.asarray(_in_order_of(columns, mask, name))
+    if values.dtype != bool:
+        raise TypeError(
+            f"{name} has values of dtype {values.dtype}; give one True or False a feature, such as "
+            f"[True, False, ...] of length {n_features}."
+        )
+    if values.shape != (n_features,):
+        raise ValueError(
+            f"{name} has shape {values.shape}, but X has {n_features} features; give a boolean array of "
+            f"shape ({n_features},)."
+        )
+    if not values.any():
+        raise ValueError(f"{name} is False for every feature, so that nothing can move; set one to True.")
+    return values
+
+
+def check_count(value: Any, name: str) -> None:
+    """Raise unless a value is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}={value!r} must be an integer of at least 1.")
+
+
+def import_optional(module: str, package: str, user: str) -> Any:
+    """Import a module of a package that is not required, or say how to install it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs {module.split('.')[0]}, which can't be imported ({error}); install it by: "
+            f"pip install {package}"
+        ) from error
 
 
 def check_bounds(bounds: Any, n_features: int, columns: np.ndarray | None = None) -> tuple[Any, Any] | None:

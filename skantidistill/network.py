@@ -19,6 +19,7 @@ __all__ = [
     "Parameters",
     "SparseBatch",
     "forward",
+    "logits_and_margin_gradient",
     "margin_gradient",
     "select_inputs",
     "select_outputs",
@@ -101,17 +102,24 @@ def margin_gradient(params: Parameters, X: Tensor, y: Tensor, activation: str) -
     the cancellation in ``p_y - 1`` nor underflows, however confident a row is, whereas CE's would make the
     network look robust (gradient masking). It is zero for a network of one output.
     """
+    return logits_and_margin_gradient(params, X, y, activation)[1]
+
+
+def logits_and_margin_gradient(
+    params: Parameters, X: Tensor, y: Tensor, activation: str
+) -> tuple[Tensor, Tensor]:
+    """Return the logits and the :func:`margin_gradient`, by one pass forward and one back."""
     params = tuple(p.detach() for p in params)
     inputs, logits = forward(params, X.detach(), activation)
     if logits.shape[-1] == 1:
-        return torch.zeros_like(X)
+        return logits, torch.zeros_like(X)
     label = y[:, None]
     others = torch.softmax(logits.scatter(-1, label, torch.finfo(logits.dtype).min), dim=-1)
     signal = others.scatter(-1, label, -others.sum(dim=-1, keepdim=True))
     slope = ACTIVATIONS[activation].slope
     for layer in range(len(inputs) - 1, 0, -1):
         signal = (signal @ params[2 * layer]) * slope(inputs[layer])
-    return signal @ params[0]
+    return logits, signal @ params[0]
 
 
 def select_outputs(params: Parameters, outputs: Tensor | None) -> Parameters:

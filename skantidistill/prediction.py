@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skantidistill._checks import check_inputs
+from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
+from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import RobustnessCurve, robustness_curve, robustness_score
 
 __all__ = ["PredictsByBlueprint"]
 
 
-class PredictsByBlueprint:
+class PredictsByBlueprint(AnswersByLogits):
     """The predicting half of an estimator whose fitted state is ``blueprint_``."""
 
     blueprint_: Blueprint
@@ -28,69 +30,6 @@ class PredictsByBlueprint:
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return self.blueprint_.logits(check_inputs(self, X))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the logits: confidence scores, larger for likelier classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) if binary
-            In the order of ``classes_``; binary: the logit of ``classes_[1]`` minus that of
-            ``classes_[0]``.
-        """
-        logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the likeliest class of every row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        codes = self._logits(X).argmax(axis=1)
-        return self.blueprint_.classes[codes]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of every class, the softmax of the logits.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        p : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1; columns in the order of ``classes_``.
-        """
-        return softmax(self._logits(X), axis=1)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithm of :meth:`predict_proba`, without underflow.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        log_p : ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
-        """
-        return log_softmax(self._logits(X), axis=1)
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -117,16 +56,26 @@ class PredictsByBlueprint:
         kind: str = "fgsm",
         epsilon: Any = 0.1,
         *,
+        norm: Any = None,
+        n_steps: Any = None,
+        step_size: Any = None,
+        n_restarts: Any = None,
+        random_start: Any = None,
+        distribution: Any = None,
+        relative: Any = None,
+        mutable: Any = None,
         bounds: Any = None,
+        scoring: Any = None,
         n_draws: int = 10,
         random_state: Any = None,
         sample_weight: Any = None,
     ) -> float:
-        """Return the accuracy under a perturbation: see :func:`skantidistill.robustness.robustness_score`.
+        """Return the score under a perturbation: see :func:`skantidistill.robustness.robustness_score`.
 
         Parameters
         ----------
-        X, y, kind, epsilon, n_draws, random_state, sample_weight
+        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, distribution, relative, \
+                mutable, scoring, n_draws, random_state, sample_weight
             As in :func:`skantidistill.robustness.robustness_score`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
@@ -134,7 +83,7 @@ class PredictsByBlueprint:
         Returns
         -------
         score : float
-            Accuracy in [0, 1].
+            Accuracy in [0, 1], or what ``scoring`` returns.
         """
         check_is_fitted(self)
         return robustness_score(
@@ -143,7 +92,16 @@ class PredictsByBlueprint:
             y,
             kind,
             epsilon,
+            norm=norm,
+            n_steps=n_steps,
+            step_size=step_size,
+            n_restarts=n_restarts,
+            random_start=random_start,
+            distribution=distribution,
+            relative=relative,
+            mutable=mutable,
             bounds=self.bounds if bounds is None else bounds,
+            scoring=scoring,
             n_draws=n_draws,
             random_state=random_state,
             sample_weight=sample_weight,
@@ -156,16 +114,26 @@ class PredictsByBlueprint:
         kind: str = "fgsm",
         epsilons: Sequence[Any] | None = None,
         *,
+        norm: Any = None,
+        n_steps: Any = None,
+        step_size: Any = None,
+        n_restarts: Any = None,
+        random_start: Any = None,
+        distribution: Any = None,
+        relative: Any = None,
+        mutable: Any = None,
         bounds: Any = None,
+        scoring: Any = None,
         n_draws: int = 10,
         random_state: Any = None,
         sample_weight: Any = None,
     ) -> RobustnessCurve:
-        """Return the accuracy by strength: see :func:`skantidistill.robustness.robustness_curve`.
+        """Return the score by strength: see :func:`skantidistill.robustness.robustness_curve`.
 
         Parameters
         ----------
-        X, y, kind, epsilons, n_draws, random_state, sample_weight
+        X, y, kind, epsilons, norm, n_steps, step_size, n_restarts, random_start, distribution, relative, \
+                mutable, scoring, n_draws, random_state, sample_weight
             As in :func:`skantidistill.robustness.robustness_curve`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
@@ -181,8 +149,51 @@ class PredictsByBlueprint:
             y,
             kind,
             epsilons,
+            norm=norm,
+            n_steps=n_steps,
+            step_size=step_size,
+            n_restarts=n_restarts,
+            random_start=random_start,
+            distribution=distribution,
+            relative=relative,
+            mutable=mutable,
             bounds=self.bounds if bounds is None else bounds,
+            scoring=scoring,
             n_draws=n_draws,
             random_state=random_state,
             sample_weight=sample_weight,
         )
+
+    def to_torch(self, *, dtype: torch.dtype | None = torch.float32) -> torch.nn.Sequential:
+        """Return the network on raw inputs: see :func:`skantidistill.export.to_torch`.
+
+        Parameters
+        ----------
+        dtype : torch.dtype or None, default=torch.float32
+            Of the parameters; None: that of the estimator.
+
+        Returns
+        -------
+        module : torch.nn.Sequential
+        """
+        check_is_fitted(self)
+        return to_torch(self, dtype=dtype)
+
+    def to_art(
+        self, *, bounds: Any = None, dtype: torch.dtype | None = torch.float32, device: str = "cpu"
+    ) -> Any:
+        """Return a classifier of the Adversarial Robustness Toolbox: see :func:`skantidistill.export.to_art`.
+
+        Parameters
+        ----------
+        bounds : pair of float or array-like, default=None
+            Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+        dtype, device
+            As in :func:`skantidistill.export.to_art`.
+
+        Returns
+        -------
+        classifier : art.estimators.classification.PyTorchClassifier
+        """
+        check_is_fitted(self)
+        return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)

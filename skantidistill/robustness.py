@@ -1,64 +1,46 @@
-"""How well a classifier holds under attack on its inputs and under noise in its parameters.
+"""How well a classifier holds under attack on its inputs and under noise in its inputs and parameters.
 
 Works for every estimator that :func:`skantidistill.teachers.read_teacher` reads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.sparse import issparse
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import column_or_1d
 
-from skantidistill import perturbations
 from skantidistill._checks import (
     FLOATS,
     check_bounds,
-    check_column_values,
     check_inputs,
     check_inside,
     check_weight,
     encode_labels,
 )
-from skantidistill.blueprint import Blueprint
-from skantidistill.network import margin_gradient
+from skantidistill.measures import KINDS, Trial
+from skantidistill.perturbation_settings import check_by_feature, check_settings, check_strengths
+from skantidistill.scoring import Tally, find_scorer
 from skantidistill.teachers import read_teacher
 
-__all__ = ["KINDS", "RobustnessCurve", "robustness_curve", "robustness_score"]
-
-BATCH_ROWS = 2048
-BLOCK = 2**24  # numbers of a dense block
-
-
-@dataclass(frozen=True)
-class _Test:
-    """Checked data and settings of a measurement."""
-
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    bounds: tuple[np.ndarray, np.ndarray] | None
-    n_draws: int
-    seed: int
+__all__ = ["RobustnessCurve", "robustness_curve", "robustness_score"]
 
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """Accuracy by strength of a perturbation.
+    """Score by strength of a perturbation.
 
     Attributes
     ----------
     kind : str
         Kind of the perturbation.
     epsilons : ndarray of shape (n_epsilons,), or (n_epsilons, n_features) if any is one value a feature
-        Its strengths, in the units of X (``"fgsm"``) or of the parameters (``"parameter_noise"``).
+        Its strengths, in the units of X or, for ``"parameter_noise"``, of the parameters.
     scores : ndarray of shape (n_epsilons,)
-        Accuracy in [0, 1], the mean over draws.
+        The scores (without ``scoring`` accuracies, in [0, 1]), the means over draws.
     draws : ndarray of shape (n_epsilons, n_draws)
-        Accuracy of every draw; one column for a kind without randomness.
+        The score of every draw; one column for the attacks and the certificate.
     """
 
     kind: str
@@ -74,12 +56,21 @@ def robustness_score(
     kind: str = "fgsm",
     epsilon: Any = 0.1,
     *,
+    norm: str | None = None,
+    n_steps: int | None = None,
+    step_size: Any = None,
+    n_restarts: int | None = None,
+    random_start: bool | None = None,
+    distribution: str | None = None,
+    relative: bool | None = None,
+    mutable: Any = None,
     bounds: Any = None,
+    scoring: Any = None,
     n_draws: int = 10,
     random_state: Any = None,
     sample_weight: Any = None,
 ) -> float:
-    """Return the accuracy of a fitted classifier under a perturbation.
+    """Return the accuracy, or another score, of a fitted classifier under a perturbation.
 
     Parameters
     ----------
@@ -91,38 +82,81 @@ def robustness_score(
         feature, also where a sparse matrix stores nothing.
     y : array-like of shape (n_samples,)
         Their true labels; 0, 1, 2, ... for a torch module or a skorch net.
-    kind : {"fgsm", "parameter_noise"}, default="fgsm"
-        ``"fgsm"``: every input takes the fast gradient sign step of the cross-entropy of its true
-        label [1]_. ``"parameter_noise"``: ``epsilon * N(0, 1)`` is added to every weight and bias;
-        a binary network has two logits here, and noise on both.
+    kind : {"fgsm", "pgd", "input_noise", "parameter_noise", "certified"}, default="fgsm"
+        - ``"fgsm"``: every input takes the fast gradient sign step of the cross-entropy of its true label
+          [1]_; with ``norm="l2"`` the fast gradient step.
+        - ``"pgd"``: projected gradient ascent [2]_. A row is broken if it is misclassified at any of these
+          points: the input itself, the end of its fast gradient step, and every iterate from every start. So
+          the accuracy is never above that of ``"fgsm"``.
+        - ``"input_noise"``: every input moves to a random point.
+        - ``"parameter_noise"``: ``epsilon * N(0, 1)`` is added to every weight and bias; a binary network has
+          two logits here, and noise on both.
+        - ``"certified"``: the share of rows whose prediction is right and provably stays so wherever the
+          input moves within epsilon, by interval bound propagation [3]_: a lower bound of the accuracy under
+          any attack.
     epsilon : float or array-like of shape (n_features,), default=0.1
-        Strength, at least 0, in the units of X (``"fgsm"``; one value a feature is allowed) or of
-        the parameters.
+        Strength, at least 0, in the units of X, or of the parameters. For the attacks and the certificate the
+        largest change of a feature, or for ``norm="l2"`` of the input's Euclidean norm (one value a feature:
+        the half-axes of an ellipsoid); for ``"input_noise"`` the half-width, or standard deviation if normal.
+        One value a feature is allowed but for ``"parameter_noise"``; a Series is matched by name.
+    norm : {"linf", "l2"}, default=None
+        In which epsilon is measured, for ``"fgsm"`` and ``"pgd"``; None: "linf", the only one of
+        ``"certified"``.
+    n_steps : int, default=None
+        Steps of ``"pgd"``; None: 40.
+    step_size : float or array-like of shape (n_features,), default=None
+        Length of a step of ``"pgd"`` in the units of X, measured as epsilon is; None: ``2.5 * epsilon /
+        n_steps``, but at most epsilon.
+    n_restarts : int, default=None
+        Number of starts of ``"pgd"``, of which the worst counts; None: 1.
+    random_start : bool, default=None
+        Whether ``"pgd"`` starts at uniform points of the ball, or at the input itself; None: True.
+    distribution : {"uniform", "normal"}, default=None
+        Of ``"input_noise"``; None: "uniform".
+    relative : bool, default=None
+        Whether ``"parameter_noise"`` is in proportion to each layer: its weights', and its biases', own root
+        mean square. None: False.
+    mutable : array-like of bool of shape (n_features,), default=None
+        Which features may move; the others are frozen. None: all. Not for ``"parameter_noise"``.
     bounds : pair of float or array-like, default=None
-        Lowest and highest valid inputs; attacks are clipped to them.
+        Lowest and highest valid inputs; perturbed inputs are clipped to them.
+    scoring : str or callable, default=None
+        Name of a scikit-learn scorer, such as ``"balanced_accuracy"`` or ``"roc_auc_ovr"``, or a function
+        ``(estimator, X, y)``, in place of the accuracy; it sees the perturbed predictions, decision function
+        and probabilities, the softmax of the logits. Rows are then attacked until the end of ``"pgd"`` and
+        judged at the point of the largest margin of another label. Not for ``"certified"``.
     n_draws : int, default=10
-        Number of draws of parameter noise that are averaged.
+        Number of draws of a kind of noise that are averaged.
     random_state : int, RandomState instance or None, default=None
-        Determines the noise; the same for every epsilon of a curve.
+        Determines noise and random starts; they are the same for every epsilon of a curve.
     sample_weight : array-like of shape (n_samples,), default=None
-        Row weights of the accuracy.
+        Row weights of the score.
 
     Returns
     -------
     score : float
-        Accuracy in [0, 1].
+        Accuracy in [0, 1], or what ``scoring`` returns.
 
     Raises
     ------
     TypeError
-        If the estimator is of a kind that can't be read.
+        If the estimator is of a kind that can't be read, or a parameter of a wrong type.
     ValueError
-        If the kind is unknown, X lies outside ``bounds``, y has labels that the estimator doesn't
-        know, or epsilon is negative or of another length than the features.
+        If the kind is unknown or does not take a parameter that is given, X lies outside ``bounds``, y has
+        labels that the estimator doesn't know, or epsilon is negative or of another length than the features.
+
+    Notes
+    -----
+    Attacks climb the margin by which another label leads, in the precision of X; its gradient does not vanish
+    where the network is confident. Predictions are those of the estimator. The certificate is computed in
+    float64, rounding errors included.
 
     References
     ----------
     .. [1] I. Goodfellow, J. Shlens, C. Szegedy, "Explaining and harnessing adversarial examples" (2014).
+    .. [2] A. Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
+    .. [3] S. Gowal et al., "On the effectiveness of interval bound propagation for training verifiably
+       robust models" (2018).
 
     Examples
     --------
@@ -133,6 +167,9 @@ def robustness_score(
     >>> model = LogisticRegression(max_iter=1000).fit(X, y)
     >>> robustness_score(model, X, y, epsilon=0.0) == model.score(X, y)
     True
+    >>> certified = robustness_score(model, X, y, "certified", 0.2)
+    >>> certified <= robustness_score(model, X, y, "pgd", 0.2, random_state=0) < model.score(X, y)
+    True
     """
     curve = robustness_curve(
         estimator,
@@ -140,7 +177,16 @@ def robustness_score(
         y,
         kind,
         [epsilon],
+        norm=norm,
+        n_steps=n_steps,
+        step_size=step_size,
+        n_restarts=n_restarts,
+        random_start=random_start,
+        distribution=distribution,
+        relative=relative,
+        mutable=mutable,
         bounds=bounds,
+        scoring=scoring,
         n_draws=n_draws,
         random_state=random_state,
         sample_weight=sample_weight,
@@ -155,20 +201,32 @@ def robustness_curve(
     kind: str = "fgsm",
     epsilons: Sequence[Any] | None = None,
     *,
+    norm: str | None = None,
+    n_steps: int | None = None,
+    step_size: Any = None,
+    n_restarts: int | None = None,
+    random_start: bool | None = None,
+    distribution: str | None = None,
+    relative: bool | None = None,
+    mutable: Any = None,
     bounds: Any = None,
+    scoring: Any = None,
     n_draws: int = 10,
     random_state: Any = None,
     sample_weight: Any = None,
 ) -> RobustnessCurve:
-    """Return the accuracy of a fitted classifier by strength of a perturbation.
+    """Return the accuracy, or another score, of a fitted classifier by strength of a perturbation.
 
     Parameters
     ----------
-    estimator, X, y, kind, bounds, n_draws, random_state, sample_weight
+    estimator, X, y, kind
         As in :func:`robustness_score`.
     epsilons : sequence of shape (n_epsilons,), default=None
-        Strengths; None: ten values of the published experiment, 0 to 0.018 for ``"fgsm"`` and 0 to
-        0.09 for ``"parameter_noise"``.
+        Strengths; None: ten values from 0, of the published experiment: to 0.018 for ``"fgsm"``, ``"pgd"``
+        and ``"certified"``, and to 0.09 for noise.
+    norm, n_steps, step_size, n_restarts, random_start, distribution, relative, mutable, bounds, scoring, \
+            n_draws, random_state, sample_weight
+        As in :func:`robustness_score`.
 
     Returns
     -------
@@ -180,39 +238,50 @@ def robustness_curve(
     TypeError, ValueError
         As in :func:`robustness_score`.
     """
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; use one of {sorted(KINDS)}.")
-    if isinstance(n_draws, bool) or not isinstance(n_draws, (int, np.integer)) or n_draws < 1:
-        raise ValueError(f"n_draws={n_draws!r} must be an integer of at least 1.")
-    measure, default_epsilons = KINDS[kind]
+    given = {
+        "norm": norm,
+        "n_steps": n_steps,
+        "step_size": step_size,
+        "n_restarts": n_restarts,
+        "random_start": random_start,
+        "distribution": distribution,
+        "relative": relative,
+        "mutable": mutable,
+        "scoring": scoring,
+    }
+    settings = check_settings(kind, given, n_draws)
     blueprint = read_teacher(estimator)
-    X = _check_columns(estimator, X, blueprint.layer_sizes[0])
+    rows = _check_columns(estimator, X, blueprint.layer_sizes[0])
+    columns = getattr(estimator, "feature_names_in_", None)
+    settings |= check_by_feature(settings, rows.shape[1], columns)
+    strengths = check_strengths(kind, epsilons, rows.shape[1], columns)
+    inside = check_bounds(bounds, rows.shape[1], columns)
+    check_inside(rows, inside)
+    codes = _check_labels(y, rows, blueprint.classes)
+    weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(codes)))
+    # What draws nothing takes nothing from a random state either.
+    draws_any = KINDS[kind].random or settings.get("random_start", False)
+    seed = int(check_random_state(random_state).randint(2**31 - 1)) if draws_any else 0
+    trial = Trial(rows, codes, inside, n_draws, seed, settings)
+    scorer = find_scorer(scoring)
+    tables = []
+    # A scorer needs the logits of all rows: those of one strength at a time.
+    for group in [strengths] if scorer is None else [[strength] for strength in strengths]:
+        shape = (len(group), n_draws if KINDS[kind].random else 1)
+        tally = Tally(X, codes, blueprint.classes, weight, scorer, shape)
+        KINDS[kind].measure(blueprint, trial, group, tally)
+        tables.append(tally.scores)
+    draws = np.concatenate(tables)
+    table = np.array([np.broadcast_to(s, max(map(np.shape, strengths))) for s in strengths])
+    return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
+
+
+def _check_labels(y: Any, X: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the index of every row's label."""
     labels = column_or_1d(y, warn=True)
     if len(labels) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
-    columns = getattr(estimator, "feature_names_in_", None)
-    checked = check_bounds(bounds, X.shape[1], columns)
-    check_inside(X, checked)
-    test = _Test(
-        X,
-        encode_labels(labels, blueprint.classes, "y", "the estimator"),
-        check_weight(sample_weight, X),
-        checked,
-        n_draws,
-        # An attack draws nothing, and so takes nothing from a random state either.
-        0 if kind == "fgsm" else int(check_random_state(random_state).randint(2**31 - 1)),
-    )
-    given = default_epsilons if epsilons is None else epsilons
-    if not np.iterable(given):
-        raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
-    if len(given) == 0:
-        raise ValueError("epsilons is empty; give at least one strength.")
-    strengths = [check_column_values(e, X.shape[1], "epsilon", columns) for e in given]
-    draws = np.array([measure(blueprint, test, strength) for strength in strengths])
-    by_feature = any(np.ndim(strength) for strength in strengths)
-    shape = (len(strengths), X.shape[1]) if by_feature else (len(strengths),)
-    table = np.array([np.broadcast_to(strength, shape[1:]) for strength in strengths])
-    return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
+    return encode_labels(labels, classes, "y", "the estimator")
 
 
 def _check_columns(estimator: Any, X: Any, n_features: int) -> Any:
@@ -226,50 +295,3 @@ def _check_columns(estimator: Any, X: Any, n_features: int) -> Any:
             "as input."
         )
     return X
-
-
-def _under_fgsm(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) -> list[float]:
-    params, dtype = blueprint.folded().parameters, torch.from_numpy(np.empty(0, test.X.dtype)).dtype
-    tensors = tuple(torch.tensor(p, dtype=dtype) for p in params)
-    step = torch.as_tensor(epsilon, dtype=dtype)
-    bounds = None
-    if test.bounds is not None:
-        low, high = test.bounds
-        bounds = torch.as_tensor(low, dtype=dtype), torch.as_tensor(high, dtype=dtype)
-    hit = np.empty(test.X.shape[0], dtype=bool)
-    for rows in gen_batches(len(hit), max(1, min(BATCH_ROWS, BLOCK // test.X.shape[1]))):
-        X, y = test.X[rows], torch.from_numpy(test.y[rows])
-        X = torch.tensor(X.toarray() if issparse(X) else X)
-
-        def gradient(X: torch.Tensor, y: torch.Tensor = y) -> torch.Tensor:
-            return margin_gradient(tensors, X, y, blueprint.activation)
-
-        moved = perturbations.fgsm(gradient, X, step, bounds=bounds)
-        hit[rows] = blueprint.logits(moved.numpy()).argmax(axis=1) == test.y[rows]
-    return [float(np.average(hit, weights=test.weight))]
-
-
-def _under_parameter_noise(blueprint: Blueprint, test: _Test, epsilon: float | np.ndarray) -> list[float]:
-    if np.ndim(epsilon):
-        raise ValueError(
-            f"epsilon of shape {np.shape(epsilon)} is one value a feature; parameter_noise takes a scalar."
-        )
-    random_state = np.random.RandomState(test.seed)
-    scores = []
-    for _ in range(test.n_draws):
-        noisy = tuple(
-            (p + epsilon * random_state.standard_normal(p.shape)).astype(p.dtype)
-            for p in blueprint.parameters
-        )
-        hit = blueprint.with_parameters(noisy).logits(test.X).argmax(axis=1) == test.y
-        scores.append(float(np.average(hit, weights=test.weight)))
-    return scores
-
-
-Measure = Callable[[Blueprint, _Test, float | np.ndarray], list[float]]
-
-#: Kinds of perturbation: how each is measured, and the strengths of the published experiment.
-KINDS: dict[str, tuple[Measure, np.ndarray]] = {
-    "fgsm": (_under_fgsm, np.arange(10) * 0.002),
-    "parameter_noise": (_under_parameter_noise, np.arange(10) * 0.01),
-}

@@ -164,3 +164,14 @@ def growths(draw, max_hidden=3, absent=False, deeper=True):
     growth = Growth(teacher, len(names), grown, classes, student_names)
     fill = normal_parameters(growth.layer_sizes, rng)
     return Case(teacher, growth, classes, student_names, fill, rng.normal(size=(5, len(names))), rng)
+
+
+def module_of(net):
+    """Return a network as a torch module, which every score of the package reads."""
+    kinds = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "logistic": torch.nn.Sigmoid}
+    modules = []
+    for weight, bias in zip(net.params[::2], net.params[1::2], strict=True):
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+        layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
+        modules += [layer, kinds.get(net.activation, torch.nn.Identity)()]
+    return torch.nn.Sequential(*modules[:-1])

@@ -189,3 +189,68 @@ def test_perturbations_write_to_no_argument():
     pgd(gradient_of(net), net.X, 0.1, step_size=0.1, n_steps=2)
     input_noise(net.X, 0.1, torch.ones_like(net.X), (-0.1, 0.1))
     assert torch.equal(net.X, before)
+
+
+# --- norm l2 -----------------------------------------------------------------------------------------
+
+
+def lengths(moved, X, axes):
+    """How far every row has gone, in units of the ellipsoid's half-axes; a frozen feature that moved: inf."""
+    away = (moved - X).abs()
+    return torch.where(axes > 0, away / axes, torch.where(away > 0, torch.inf, 0.0)).norm(dim=1)
+
+
+@given(networks(), strengths, st.booleans(), st.booleans())
+def test_the_fast_gradient_step_has_length_epsilon_in_the_direction_of_the_gradient(net, epsilon, one, tiny):
+    axes = torch.full((net.sizes[0],), epsilon, dtype=torch.float64) if one else per_feature(net, epsilon)
+    slope = gradient_of(net)(net.X)
+    # A gradient whose square underflows is as good as any.
+    moved = fgsm(lambda _: 1e-200 * slope if tiny else slope, net.X, axes, norm="l2")
+    has_slope = (slope != 0).any(dim=1)
+    assert torch.equal(moved[~has_slope], net.X[~has_slope])
+    # x' is rounded to a unit in the last place of x, which is as long as 1e-16 (|x| + epsilon) / axes.
+    ulp = 4 * torch.finfo(torch.float64).eps * ((net.X.abs() + epsilon) / axes).amax(dim=1)
+    assert ((lengths(moved, net.X, axes) - 1).abs() <= ulp + 1e-14)[has_slope].all()
+    # Of all points of the ellipsoid, this one is highest on the plane of the slope: Cauchy and Schwarz.
+    risen = ((moved - net.X) * slope).sum(dim=1)
+    allowed = (ulp + 1e-13) * (axes * slope).norm(dim=1)
+    assert ((risen - (axes * slope).norm(dim=1)).abs() <= allowed).all()
+
+
+@given(networks(), strengths, st.integers(1, 5), st.floats(0.1, 3), st.booleans())
+def test_pgd_stays_in_the_ellipsoid_and_the_bounds_and_leaves_frozen_features(
+    net, epsilon, n_steps, share, random_start
+):
+    axes = per_feature(net, epsilon)
+    frozen = torch.rand(net.sizes[0], generator=net.generator) < 0.4
+    axes[frozen] = 0
+    X, bounds = net.X.clamp(-0.4, 0.3), (-0.4, 0.3)
+    offsets = offsets_for(net) / net.sizes[0] ** 0.5
+    start = input_noise(X, axes, offsets, bounds) if random_start else None
+    steps = {"step_size": share * epsilon, "n_steps": n_steps, "start": start}
+    moved = pgd(gradient_of(net), X, axes, bounds=bounds, norm="l2", **steps)
+    ulp = 4 * torch.finfo(torch.float64).eps * (0.4 + epsilon) / epsilon * 2
+    assert (lengths(moved, X, axes) <= 1 + ulp + 1e-14).all()
+    assert ((moved >= -0.4) & (moved <= 0.3)).all()
+    assert torch.equal(moved[:, frozen], X[:, frozen])
+    box = pgd(gradient_of(net), X, axes, bounds=bounds, **steps)
+    assert torch.equal(box[:, frozen], X[:, frozen])
+
+
+def test_a_corner_of_the_box_is_outside_the_ball():
+    net = make_network((4, 3, 3), "tanh", seed=0)
+    box, ball = (fgsm(gradient_of(net), net.X, 0.2, norm=norm) for norm in ("linf", "l2"))
+    assert_close((box - net.X).norm(dim=1), torch.full((3,), 0.4, dtype=torch.float64))
+    assert_close((ball - net.X).norm(dim=1), torch.full((3,), 0.2, dtype=torch.float64))
+
+
+def test_pgd_goes_along_the_sphere_to_where_the_slope_points():
+    # A plane that rises to the right; from the top of the circle, steps of a tenth end at its right.
+    X = torch.zeros(1, 2, dtype=torch.float64)
+    start = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    slope = torch.tensor([[3.0, 0.0]], dtype=torch.float64)
+    climbed = [
+        pgd(lambda _: slope, X, 1.0, step_size=0.1, n_steps=n, start=start, norm="l2") for n in (1, 300)
+    ]
+    assert_close(climbed[0], torch.tensor([[0.1, 1.0]], dtype=torch.float64) / 1.01**0.5)
+    assert_close(climbed[1], torch.tensor([[1.0, 0.0]], dtype=torch.float64), rtol=0, atol=1e-7)

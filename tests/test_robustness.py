@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
-from skantidistill import AntiDistilledMLPClassifier, robustness_curve, robustness_score
-from skantidistill import robustness as module
+from skantidistill import AntiDistilledMLPClassifier, measures, robustness_curve, robustness_score
 from skantidistill.blueprint import Blueprint
 from skantidistill.network import forward
 from skantidistill.teachers import read_teacher
@@ -200,7 +199,7 @@ def test_confidence_is_no_robustness(dtype):
 def test_rows_are_attacked_in_batches_without_a_seam(monkeypatch):
     mlp, (X, y) = fit_mlp(), make_rows()
     whole = robustness_curve(mlp, X, y, "fgsm", EPSILONS).scores
-    monkeypatch.setattr(module, "BATCH_ROWS", 7)
+    monkeypatch.setattr(measures, "BATCH_ROWS", 7)
     assert_array_equal(robustness_curve(mlp, X, y, "fgsm", EPSILONS).scores, whole)
 
 
@@ -217,9 +216,14 @@ def test_parameter_noise_is_a_loop_over_noisy_networks(n_classes):
     blueprint = read_teacher(mlp)
     for epsilon, draws in zip([0.0, 0.3], curve.draws, strict=True):
         # The noise comes from one seed that random_state draws, and is the same for every epsilon.
-        rng = np.random.RandomState(np.random.RandomState(5).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(np.random.RandomState(5).randint(2**31 - 1))
         for score in draws:
-            noisy = [p + epsilon * rng.standard_normal(p.shape) for p in blueprint.parameters]
+            flat = torch.empty(sum(p.size for p in blueprint.parameters)).normal_(generator=generator)
+            ends = np.cumsum([p.size for p in blueprint.parameters])[:-1]
+            noise = np.split(flat.double().numpy(), ends)
+            noisy = [
+                p + epsilon * n.reshape(p.shape) for p, n in zip(blueprint.parameters, noise, strict=True)
+            ]
             moved = Blueprint(noisy[::2], noisy[1::2], blueprint.activation, blueprint.classes)
             predicted = blueprint.classes[moved.logits(X).argmax(axis=1)]
             assert score == pytest.approx(np.average(predicted == y, weights=weight), rel=1e-12)
@@ -310,7 +314,11 @@ def test_frames_and_lists_are_taken_as_the_estimator_takes_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "fog"}, "kind='fog' is unknown; use one of ['fgsm', 'parameter_noise']."),
+        (
+            {"kind": "fog"},
+            "kind='fog' is unknown; use one of ['certified', 'fgsm', 'input_noise', 'parameter_noise', "
+            "'pgd'].",
+        ),
         ({"n_draws": 0}, "n_draws=0 must be an integer of at least 1."),
         ({"n_draws": 2.0}, "n_draws=2.0 must be an integer of at least 1."),
         ({"n_draws": True}, "n_draws=True must be an integer of at least 1."),

@@ -1,0 +1,492 @@
+"""Laws of PGD, input noise, the certificate, norms, frozen features and other scores than accuracy."""
+
+import re
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, get_scorer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from strategies import make_network, module_of, networks
+
+from skantidistill import measures, robustness_curve, robustness_score
+from skantidistill.blueprint import Blueprint
+from skantidistill.teachers import read_teacher
+from tests.test_robustness import (
+    attacked_by_autograd,
+    codes_of,
+    fit_logistic,
+    fit_mlp,
+    fit_student,
+    make_rows,
+)
+
+KINDS = ["certified", "fgsm", "input_noise", "parameter_noise", "pgd"]
+UNSCORED = ("certified", "neg_log_loss")
+EPSILONS = [0.0, 0.1, 0.3, 0.6]
+strengths = st.sampled_from([1e-6, 0.03, 0.3, 2.0])
+norms = st.sampled_from(["linf", "l2"])
+
+
+def score(net, *args, **settings):
+    """Score a drawn network on its rows, with the labels that it predicts: each of them can be lost."""
+    module = module_of(net)
+    labels = module(net.X).argmax(dim=1).numpy()
+    return robustness_score(module, net.X.numpy(), labels, *args, **settings)
+
+
+# --- where attacked rows go ------------------------------------------------------------------------
+
+
+@given(networks(), strengths, norms, st.sampled_from(["fgsm", "pgd", "input_noise"]), st.data())
+def test_every_judged_point_is_within_epsilon_and_bounds_and_moves_no_frozen_feature(
+    net, epsilon, norm, kind, data
+):
+    n_features = net.sizes[0]
+    mutable = data.draw(st.lists(st.booleans(), min_size=n_features, max_size=n_features).filter(any))
+    X = net.X.numpy()[:1].clip(-0.4, 0.3)
+    by_feature = epsilon * np.linspace(0.5, 1, n_features)
+    settings = {} if kind == "input_noise" else {"norm": norm}
+    settings |= {"n_steps": 3, "n_restarts": 2} if kind == "pgd" else {}
+    points, logits = [], Blueprint.logits
+
+    def spy(blueprint, rows):
+        points.append(np.array(rows))
+        return logits(blueprint, rows)
+
+    with mock.patch.object(Blueprint, "logits", spy):
+        robustness_score(
+            *(module_of(net), X, net.y.numpy()[:1], kind, by_feature),
+            **(settings | {"mutable": mutable, "bounds": (-0.4, 0.3), "random_state": 0}),
+        )
+    assert points
+    away = np.concatenate(points) - X
+    assert (away[:, ~np.array(mutable)] == 0).all()
+    assert (np.abs(away + X - (-0.05)) <= 0.35 + 1e-15).all()
+    # x + epsilon is rounded to a unit in the last place of |x| + epsilon.
+    slack = 4e-16 * (0.4 + epsilon)
+    if settings.get("norm") == "l2":
+        assert (np.linalg.norm(away / by_feature, axis=1) <= 1 + 10 * slack / epsilon).all()
+    else:
+        assert (np.abs(away) <= by_feature + slack).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fit", [fit_mlp, fit_logistic, fit_student])
+def test_epsilon_zero_is_the_clean_score(fit, kind):
+    model, (X, y) = fit(3), make_rows()
+    weight = np.linspace(0.1, 2, len(y))
+    for rows in (X, X.astype(np.float32), csr_matrix(X)):
+        assert robustness_score(model, rows, y, kind, 0.0, sample_weight=weight) == pytest.approx(
+            np.average(model.predict(rows) == y, weights=weight), rel=1e-12
+        )
+    assert robustness_score(model, X, y, kind, 3.0, random_state=0) < model.score(X, y) - 0.05
+
+
+def test_frozen_features_are_features_of_strength_zero():
+    mlp, (X, y) = fit_mlp(), make_rows()
+    mutable = np.array([True, False, True, False])
+    for settings in (
+        {"kind": "fgsm"},
+        {"kind": "fgsm", "norm": "l2"},
+        {"kind": "certified"},
+        {"kind": "pgd"},
+    ):
+        kept = robustness_score(mlp, X, y, epsilon=0.5, mutable=mutable, random_state=0, **settings)
+        assert kept == robustness_score(mlp, X, y, epsilon=0.5 * mutable, random_state=0, **settings)
+        assert kept > robustness_score(mlp, X, y, epsilon=0.5, random_state=0, **settings)
+
+
+def test_a_series_of_what_may_move_is_matched_by_name():
+    X, y = make_rows()
+    frame = pd.DataFrame(X, columns=["age", "width", "depth", "mass"])
+    model = LogisticRegression(max_iter=1000).fit(frame, y)
+    mutable = pd.Series([True, False, False, False], index=["mass", "age", "width", "depth"])
+    named = robustness_score(model, frame, y, epsilon=2.0, mutable=mutable)
+    assert named == robustness_score(model, frame, y, epsilon=2.0, mutable=[False, False, False, True])
+    assert named != robustness_score(model, frame, y, epsilon=2.0, mutable=mutable.to_numpy())
+
+
+# --- closed forms of linear models -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3, [0.5, 0.0, 0.2, 0.4]])
+@pytest.mark.parametrize("mutable", [None, [True, False, True, True]])
+def test_attacks_and_certificate_of_a_linear_binary_model_are_its_exact_robust_accuracy(epsilon, mutable):
+    model, (X, y) = fit_logistic(2), make_rows(2)
+    reach = np.multiply(epsilon, True if mutable is None else mutable) * np.ones(4)
+    for norm, order in (("linf", 1), ("l2", 2)):  # of the dual norm
+        margin = model.decision_function(X) * np.where(y, 1, -1)
+        margin -= np.linalg.norm(reach * model.coef_[0], ord=order)
+        assert np.abs(margin).min() > 1e-6  # no row is decided by rounding
+        exact = np.mean(margin > 0)
+        assert exact < model.score(X, y)
+        for kind in ["fgsm", "pgd"] + ["certified"] * (norm == "linf"):
+            assert robustness_score(model, X, y, kind, epsilon, norm=norm, mutable=mutable) == exact
+
+
+def test_bounds_tighten_the_certificate():
+    model, (X, y) = fit_logistic(2), make_rows(2)
+    X = np.clip(X, -1, 1)
+    weight = model.coef_[0] * np.where(y, 1, -1)[:, None]
+    # The worst point of the cube within the bounds, feature by feature.
+    worst = np.clip(X - 0.5 * np.sign(weight), -1, 1)
+    exact = np.mean(model.predict(worst) == y)
+    for kind in ("fgsm", "pgd", "certified"):
+        assert robustness_score(model, X, y, kind, 0.5, bounds=(-1, 1)) == exact
+    assert robustness_score(model, X, y, "certified", 0.5) < exact
+
+
+# --- order -----------------------------------------------------------------------------------------
+
+
+@given(networks(), strengths, norms, st.booleans(), st.integers(1, 5), st.sampled_from([None, 0.1, 1.0]))
+def test_pgd_is_never_weaker_than_fgsm(net, epsilon, norm, random_start, n_steps, step_size):
+    climb = {"random_start": random_start, "n_steps": n_steps, "step_size": step_size, "random_state": 0}
+    assert score(net, "pgd", epsilon, norm=norm, **climb) <= score(net, "fgsm", epsilon, norm=norm)
+
+
+@given(networks(), strengths, st.booleans())
+def test_no_certified_row_is_broken(net, epsilon, random_start):
+    for row in range(len(net.X)):
+        one = make_network(net.sizes, net.activation, 0, n_rows=1)
+        one = type(net)(net.sizes, net.activation, net.params, net.X[row : row + 1], one.y, one.weight, None)
+        certified = score(one, "certified", epsilon)
+        assert certified <= score(one, "pgd", epsilon, random_start=random_start, n_steps=5, random_state=0)
+        assert certified <= score(one, "input_noise", epsilon, random_state=0)
+
+
+@given(networks())
+def test_the_certificate_falls_with_epsilon(net):
+    module = module_of(net)
+    labels = module(net.X).argmax(dim=1).numpy()
+    curve = robustness_curve(module, net.X.numpy(), labels, "certified", [0, 1e-9, 1e-3, 0.01, 0.1, 1, 10])
+    assert (np.diff(curve.scores) <= 0).all()
+
+
+def test_certificate_and_attacks_are_not_all_the_same():
+    mlp, (X, y) = fit_mlp(), make_rows()
+    certified, pgd, fgsm, noise = (
+        robustness_score(mlp, X, y, kind, 0.3, random_state=0)
+        for kind in ("certified", "pgd", "fgsm", "input_noise")
+    )
+    assert 0.05 < certified < pgd < fgsm < noise
+
+
+def plateau():
+    """A network that says 0 up to x = 0.6 and has no slope below x = 0.5, and 400 rows at 0."""
+    hidden = torch.nn.Linear(1, 1, dtype=torch.float64)
+    output = torch.nn.Linear(1, 2, dtype=torch.float64)
+    for parameter, value in zip(
+        [hidden.weight, hidden.bias, output.weight, output.bias],
+        [[[1]], [-0.5], [[0], [1]], [0.1, 0]],
+        strict=True,
+    ):
+        parameter.data = torch.tensor(value, dtype=torch.float64)
+    return torch.nn.Sequential(hidden, torch.nn.ReLU(), output), np.zeros((400, 1)), np.zeros(400, dtype=int)
+
+
+def test_restarts_at_random_points_find_what_has_no_slope_at_the_row_itself():
+    settings = {"epsilon": 1.0, "n_steps": 20, "random_state": 0}
+    assert robustness_score(*plateau(), "fgsm", 1.0) == 1
+    assert robustness_score(*plateau(), "pgd", random_start=False, **settings) == 1
+    assert robustness_score(*plateau(), "certified", 1.0) == 0
+    # A start beyond 0.5, a quarter of the interval, finds the way; 400 rows: four standard errors.
+    for n_restarts in (1, 5):
+        held = robustness_score(*plateau(), "pgd", n_restarts=n_restarts, **settings)
+        expected = 0.75**n_restarts
+        assert abs(held - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
+
+
+def test_the_step_size_is_in_the_units_of_x():
+    # From 0, 59 steps of 0.01 stay on this side of the boundary at 0.599, 60 do not. The fast gradient step
+    # leads to the far end of the bounds, where the other unit says 0 again.
+    _, X, y = plateau()
+    back = torch.nn.Linear(1, 2, dtype=torch.float64)
+    back.weight.data, back.bias.data = (
+        torch.tensor(value, dtype=torch.float64) for value in ([[1], [1]], [0.001, -0.9])
+    )
+    output = torch.nn.Linear(2, 2, dtype=torch.float64)
+    output.weight.data, output.bias.data = (
+        torch.tensor(value, dtype=torch.float64) for value in ([[0, 0], [1, -9]], [0.6, 0])
+    )
+    module = torch.nn.Sequential(back, torch.nn.ReLU(), output)
+    steps = {"random_start": False, "step_size": 0.01}
+    assert robustness_score(module, X, y, "fgsm", 1.0) == 1
+    assert robustness_score(module, X, y, "pgd", 1.0, n_steps=59, **steps) == 1
+    assert robustness_score(module, X, y, "pgd", 1.0, n_steps=60, **steps) == 0
+
+
+def test_random_starts_are_reproducible():
+    def held(random_state):
+        settings = {"n_steps": 2, "random_state": random_state}
+        return robustness_score(*plateau(), "pgd", 1.0, **settings)
+
+    assert held(3) == held(3) == held(np.random.RandomState(3))
+    assert len({held(seed) for seed in range(5)}) > 1
+
+
+# --- noise in the inputs ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_input_noise_is_a_loop_over_noisy_inputs(distribution):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    X = np.clip(X, -1, 1)
+    settings = {"n_draws": 3, "random_state": 5, "bounds": (-1, 1), "distribution": distribution}
+    curve = robustness_curve(mlp, X, y, "input_noise", EPSILONS, **settings)
+    stream = np.random.RandomState(np.random.RandomState(5).randint(2**31 - 1))
+    for draw in range(3):
+        offsets = (
+            stream.standard_normal(X.shape) if distribution == "normal" else stream.uniform(-1, 1, X.shape)
+        )
+        expected = [mlp.score(np.clip(X + e * offsets, -1, 1), y) for e in EPSILONS]
+        assert_allclose(curve.draws[:, draw], expected, rtol=1e-14)
+    assert np.ptp(curve.draws[3]) > 0
+    assert_array_equal(curve.scores, curve.draws.mean(axis=1))
+    assert curve.scores[3] < curve.scores[0]
+
+
+def test_relative_parameter_noise_is_noise_in_proportion_to_each_array():
+    mlp, (X, y) = fit_mlp(), make_rows()
+    settings = {"n_draws": 20, "random_state": 0}
+    relative = robustness_score(mlp, X, y, "parameter_noise", 0.3, relative=True, **settings)
+    # Weights of root mean square 1 see both kinds alike.
+    unit = fit_mlp()
+    for array in (*unit.coefs_, *unit.intercepts_):
+        array[:] = np.sign(array)
+    both = [
+        robustness_score(unit, X, y, "parameter_noise", 0.3, relative=r, **settings) for r in (False, True)
+    ]
+    assert both[0] == both[1]
+    assert relative != robustness_score(mlp, X, y, "parameter_noise", 0.3, **settings)
+
+
+# --- batches, sparse rows, curves ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [(kind, scoring) for kind in KINDS for scoring in (None, "neg_log_loss") if (kind, scoring) != UNSCORED],
+)
+def test_batches_and_blocks_of_draws_have_no_seam(kind, scoring, monkeypatch):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    settings = {"scoring": scoring, "random_state": 0, "n_draws": 3}
+    whole = robustness_curve(mlp, X, y, kind, EPSILONS, **settings)
+    monkeypatch.setattr(measures, "BATCH_ROWS", 7)
+    monkeypatch.setattr(measures, "NOISY_ROWS", 11)
+    monkeypatch.setattr(measures, "BLOCK", 300)  # numbers: two draws of the 4-8-6-3 network
+    blocks = robustness_curve(mlp, X, y, kind, EPSILONS, **settings)
+    # Products of other sizes are added up in another order; in single precision for noisy copies.
+    assert_allclose(blocks.draws, whole.draws, rtol=1e-5 if scoring else 1e-14)
+    assert np.ptp(whole.scores) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sparse_rows_score_as_dense_ones(kind):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    X = X * (np.abs(X) > 0.7)
+    scaled = make_pipeline(StandardScaler(with_mean=False), mlp)
+    scaled[0].fit(X)
+    for model in (mlp, scaled):
+        curves = [
+            robustness_curve(model, rows, y, kind, EPSILONS, random_state=0, n_draws=3)
+            for rows in (X, csr_matrix(X))
+        ]
+        assert_array_equal(curves[0].draws, curves[1].draws)
+        assert np.ptp(curves[0].scores) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_curve_is_its_single_scores(kind):
+    student, (X, y) = fit_student(), make_rows()
+    settings = {"random_state": 3, "n_draws": 2}
+    curve = student.robustness_curve(X, y, kind, EPSILONS, **settings)
+    assert_array_equal(curve.scores, [student.robustness_score(X, y, kind, e, **settings) for e in EPSILONS])
+    assert curve.kind == kind
+    assert curve.draws.shape == (4, 2 if kind.endswith("noise") else 1)
+    default = robustness_curve(student, X, y, kind, random_state=0).epsilons
+    assert_allclose(default, np.linspace(0, 0.09 if kind.endswith("noise") else 0.018, 10), rtol=1e-12)
+
+
+def test_the_students_methods_hand_on_every_setting():
+    student, (X, y) = fit_student(), make_rows()
+    for kind, settings in [
+        ("pgd", {"norm": "l2", "n_steps": 3, "step_size": 0.2, "n_restarts": 2, "random_start": True}),
+        ("input_noise", {"distribution": "normal", "mutable": [True, True, False, False]}),
+        ("parameter_noise", {"relative": True, "scoring": "balanced_accuracy"}),
+    ]:
+        settings |= {"random_state": 0}
+        expected = robustness_curve(student, X, y, kind, EPSILONS, **settings)
+        assert_array_equal(student.robustness_curve(X, y, kind, EPSILONS, **settings).draws, expected.draws)
+        assert student.robustness_score(X, y, kind, 0.6, **settings) == expected.scores[3]
+        assert expected.scores[3] != robustness_score(student, X, y, kind, 0.6, random_state=0)
+
+
+# --- other scores than accuracy --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "roc_auc_ovr", "neg_log_loss", "f1_macro", "accuracy"])
+def test_a_scorer_of_attacked_rows_is_that_of_moved_rows(name):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    weight = np.linspace(0.1, 2, len(y))
+    moved = attacked_by_autograd(read_teacher(mlp), X, codes_of(y), 0.3)
+    for weights in ({}, {"sample_weight": weight}):
+        scorer = get_scorer(name)
+        got = robustness_score(mlp, X, y, "fgsm", 0.3, scoring=name, **weights)
+        assert got == pytest.approx(scorer(mlp, moved, y, **weights), rel=1e-10)
+        assert robustness_score(mlp, X, y, "fgsm", 0.0, scoring=name, **weights) == pytest.approx(
+            scorer(mlp, X, y, **weights), rel=1e-10
+        )
+        assert got < scorer(mlp, X, y, **weights) - 0.01
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision", "f1"])
+def test_binary_scorers_see_one_column_and_the_positive_label(name):
+    model, (X, y) = fit_logistic(2), make_rows(2)
+    moved = attacked_by_autograd(read_teacher(model), X, codes_of(y), 0.3)
+    got = robustness_score(model, X, y, "fgsm", 0.3, scoring=name)
+    assert got == pytest.approx(get_scorer(name)(model, moved, y), rel=1e-10)
+    assert got < get_scorer(name)(model, X, y) - 0.01
+
+
+@pytest.mark.parametrize("kind", ["fgsm", "pgd", "input_noise", "parameter_noise"])
+def test_the_accuracy_by_a_scorer_is_the_accuracy(kind):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    curves = [
+        robustness_curve(mlp, X, y, kind, EPSILONS, scoring=scoring, random_state=0, n_draws=3).draws
+        for scoring in (None, "accuracy")
+    ]
+    assert_allclose(*curves, rtol=1e-14)
+
+
+def test_a_function_scores_the_rows_that_it_was_given():
+    mlp, (X, y) = fit_mlp(), make_rows()
+    seen = []
+
+    def of_the_tall(estimator, X, y):
+        seen.append(X)
+        tall = X[:, 0] > 1
+        return accuracy_score(y[tall], estimator.predict(X)[tall])
+
+    got = robustness_score(mlp, X, y, "fgsm", 0.3, scoring=of_the_tall)
+    moved = attacked_by_autograd(read_teacher(mlp), X, codes_of(y), 0.3)
+    tall = X[:, 0] > 1
+    assert got == accuracy_score(y[tall], mlp.predict(moved)[tall])
+    assert got != robustness_score(mlp, X, y, "fgsm", 0.3)
+    assert seen[0] is X
+
+    message = "scoring asked for predictions of other rows than the X that it was given"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        robustness_score(mlp, X, y, "fgsm", 0.3, scoring=lambda e, X, y: e.score(X[:9], y[:9]))
+
+
+# --- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm": "l1"}, "norm='l1' is unknown; use one of ['l2', 'linf']."),
+        (
+            {"kind": "certified", "norm": "l2"},
+            "norm='l2' can't be certified: interval bounds are for norm='linf'; use that, or kind='pgd', "
+            "which takes both.",
+        ),
+        (
+            {"n_steps": 5},
+            "n_steps=5 is no parameter of kind='fgsm', but of ['pgd']; leave it out. fgsm takes ['mutable', "
+            "'norm', 'scoring'].",
+        ),
+        (
+            {"kind": "certified", "scoring": "balanced_accuracy"},
+            "scoring='balanced_accuracy' is no parameter of kind='certified', but of ['fgsm', 'input_noise', "
+            "'parameter_noise', 'pgd']; leave it out.",
+        ),
+        (
+            {"kind": "parameter_noise", "mutable": [True] * 4},
+            "mutable=[True, True, True, True] is no parameter of kind='parameter_noise', but of",
+        ),
+        ({"relative": False}, "relative=False is no parameter of kind='fgsm', but of ['parameter_noise'];"),
+        ({"kind": "pgd", "n_steps": 0}, "n_steps=0 must be an integer of at least 1."),
+        ({"kind": "pgd", "n_restarts": 1.0}, "n_restarts=1.0 must be an integer of at least 1."),
+        (
+            {"kind": "pgd", "n_restarts": 5, "random_start": False},
+            "n_restarts=5 with random_start=False would run the same climb 5 times; use random_start=True, "
+            "or n_restarts=1.",
+        ),
+        ({"kind": "pgd", "step_size": -1}, "step_size=-1 must be finite and not negative."),
+        (
+            {"kind": "pgd", "step_size": [0.1, 0, 0.1, 0.1]},
+            "step_size=[0.1, 0, 0.1, 0.1] has a step of length 0; use positive lengths, and mutable to "
+            "freeze features.",
+        ),
+        (
+            {"kind": "pgd", "step_size": [0.1, 0.1]},
+            "step_size has shape (2,), but X has 4 features; give a scalar or an array of shape (4,).",
+        ),
+        (
+            {"kind": "input_noise", "distribution": "laplace"},
+            "distribution='laplace' is unknown; use one of ['normal', 'uniform'].",
+        ),
+        (
+            {"mutable": [True, False]},
+            "mutable has shape (2,), but X has 4 features; give a boolean array of shape (4,).",
+        ),
+        (
+            {"mutable": [False] * 4},
+            "mutable is False for every feature, so that nothing can move; set one to True.",
+        ),
+        (
+            {"scoring": "niceness"},
+            "scoring='niceness' is unknown; use a name in sklearn.metrics.get_scorer_names(), such as "
+            "'balanced_accuracy', a function (estimator, X, y), or None for the accuracy.",
+        ),
+        ({"scoring": accuracy_score}, "looks like it is a metric function rather than a scorer"),
+        ({"kind": "pgd", "epsilon": -1}, "epsilon=-1 must be finite and not negative."),
+        (
+            {"kind": "certified", "bounds": (0, 1)},
+            "widen bounds or clip the input.",
+        ),
+    ],
+)
+def test_bad_values_are_refused(changes, message):
+    X, y = make_rows()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        robustness_score(fit_logistic(3), X, y, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"mutable": [1, 0, 1, 0]},
+            "mutable has values of dtype int64; give one True or False a feature, such as [True, False, ...] "
+            "of length 4.",
+        ),
+        ({"kind": "pgd", "random_start": 1}, "random_start=1 must be True or False."),
+        ({"kind": "parameter_noise", "relative": "yes"}, "relative='yes' must be True or False."),
+        (
+            {"scoring": ["accuracy"]},
+            "scoring=['accuracy'] is neither a name nor a function; give one name such as "
+            "'balanced_accuracy', one function (estimator, X, y), or None for the accuracy.",
+        ),
+        (
+            {"scoring": lambda estimator, X, y: {"a": 1.0}},
+            "scoring returned {'a': 1.0}, a dict; it must return one number.",
+        ),
+        ({"kind": "pgd", "step_size": "long"}, "step_size='long' is no number; give a number >= 0"),
+    ],
+)
+def test_bad_kinds_of_values_are_refused(changes, message):
+    X, y = make_rows()
+    with pytest.raises(TypeError, match=re.escape(message)):
+        robustness_score(fit_logistic(3), X, y, **changes)
