@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neural_network import MLPClassifier
 
 from skantidistill import AntiDistilledMLPClassifier
@@ -25,7 +25,7 @@ from skantidistill.study import (
     tables_of,
 )
 from skantidistill.study import run as run_module
-from skantidistill.study.measure import CRITERIA, MOST_POINTS, LearningCurve
+from skantidistill.study.measure import CRITERIA, MOST_POINTS, N_STRENGTHS, LearningCurve
 from skantidistill.study.methods import n_steps
 from skantidistill.study.problem import pose
 from skantidistill.study.protocols import LOADERS, steps_an_epoch
@@ -223,6 +223,8 @@ def test_figures_are_what_a_user_of_the_rows_parameters_measures(rows, method):
     noise = student.robustness_score(X, y, "parameter_noise", 0.15, n_draws=2, random_state=1)
     assert row["accuracy"] == row["curve_accuracy"][-1] == student.score(X, y)
     assert row["fgsm"] == student.robustness_score(X, y, "fgsm", 0.0625)
+    assert row["pgd"] == student.robustness_score(X, y, "pgd", 0.0625, n_steps=20, random_state=1)
+    assert row["certified"] == student.robustness_score(X, y, "certified", 0.00625) > 0
     assert row["parameter_noise"] == noise
     assert row["old_classes"] == student.score(X[y < 5], y[y < 5]) != row["accuracy"]
     assert row["teacher_accuracy"] == teacher.score(X[y < 5], y[y < 5])
@@ -426,6 +428,22 @@ def test_changed_methods_and_versions_have_another_key_and_the_place_of_a_file_h
     assert len({key, changed, DIGITS.key}) == 3
     file = replace(DIGITS, data="a.csv", digest="00")
     assert replace(file, data="b/c.csv", title="c").key == file.key != replace(file, digest="01").key
+
+
+def test_stronger_perturbations_leave_less(rows, few_rows):
+    for row in (*rows, *few_rows):
+        assert row["pgd"] <= row["fgsm"] < row["fgsm_curve"][0] == row["accuracy"]
+        assert row["certified"] <= row["accuracy"]
+        assert row["parameter_noise_curve"][0] == pytest.approx(row["accuracy"])
+        for column in ("fgsm", "parameter_noise"):
+            assert len(row[f"{column}_curve"]) == 10
+            assert row[f"{column}_curve"][-1] == row[column]
+    assert np.mean([row["parameter_noise"] for row in rows]) < np.mean([row["accuracy"] for row in rows])
+
+
+def test_curves_are_at_the_strengths_of_the_paper():
+    assert_allclose(np.linspace(0, 0.018, N_STRENGTHS), np.arange(10) * 0.002)
+    assert_allclose(np.linspace(0, 0.09, N_STRENGTHS), np.arange(10) * 0.01)
 
 
 def test_criteria_have_columns_of_their_own():

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from skantidistill.training import Callback
 
 __all__ = ["CRITERIA", "Criterion", "LearningCurve", "measure"]
 
+PGD_STEPS = 20
+N_STRENGTHS = 10  # of a curve by strength, 0 and the criterion's own among them
 TRACE_ROWS = 500
 BLOCK = 2**24  # numbers of a block of the trace
 MOST_POINTS = 50  # of a learning curve
@@ -36,21 +38,26 @@ class Criterion:
         Kind of ``robustness_score``; None: no perturbation.
     strength : str, default=""
         Name of the protocol's attribute that is its epsilon.
-    n_rows : int or None, default=None
-        The first so many test rows are enough for it; None: all.
+    options : dict
+        What else ``robustness_score`` takes for it.
+    by_strength : bool, default=False
+        Whether it is kept for weaker perturbations, too: the column ``<column>_curve``.
     """
 
     column: str
     heading: str
     kind: str | None = None
     strength: str = ""
-    n_rows: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    by_strength: bool = False
 
 
 CRITERIA = (
     Criterion("accuracy", "accuracy"),
-    Criterion("fgsm", "FGSM", "fgsm", "fgsm_epsilon"),
-    Criterion("parameter_noise", "param. noise", "parameter_noise", "noise_epsilon"),
+    Criterion("fgsm", "FGSM", "fgsm", "fgsm_epsilon", by_strength=True),
+    Criterion("pgd", "PGD", "pgd", "fgsm_epsilon", {"n_steps": PGD_STEPS}),
+    Criterion("certified", "certified", "certified", "certified_epsilon"),
+    Criterion("parameter_noise", "param. noise", "parameter_noise", "noise_epsilon", by_strength=True),
 )
 
 
@@ -61,18 +68,16 @@ def measure(
     X, y, knows = problem.X_test, problem.y_test, problem.knows
     found: dict[str, Any] = {}
     for criterion in CRITERIA:
-        rows = slice(criterion.n_rows)
         if criterion.kind is None:
-            found[criterion.column] = float(student.score(X[rows], y[rows]))
+            found[criterion.column] = float(student.score(X, y))
             continue
-        found[criterion.column] = student.robustness_score(
-            X[rows],
-            y[rows],
-            criterion.kind,
-            getattr(protocol, criterion.strength),
-            n_draws=protocol.n_draws,
-            random_state=seed,
-        )
+        epsilon = getattr(protocol, criterion.strength)
+        epsilons = np.linspace(0, epsilon, N_STRENGTHS).tolist() if criterion.by_strength else [epsilon]
+        settings = {"n_draws": protocol.n_draws, "random_state": seed, **criterion.options}
+        scores = student.robustness_curve(X, y, criterion.kind, epsilons, **settings).scores.tolist()
+        found[criterion.column] = scores[-1]
+        if criterion.by_strength:
+            found[f"{criterion.column}_curve"] = scores
     found["old_classes"] = float(student.score(X[knows], y[knows]))
     found["teacher_accuracy"] = float(teacher.score(X[knows, : problem.X_old.shape[1]], y[knows]))
     found["phi_accuracy"] = _accuracy_of_phi(student, X[knows], y[knows])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skantidistill.classifier import AntiDistilledMLPClassifier
-from skantidistill.study.measure import CRITERIA, TRACE_ROWS, Criterion
+from skantidistill.study.measure import CRITERIA, PGD_STEPS, TRACE_ROWS, Criterion
 from skantidistill.study.methods import METHODS, Group
 from skantidistill.study.protocols import Protocol, tables_of, versions
 from skantidistill.study.statistics import best_of, compare, summarise, time_to_reach
@@ -91,13 +91,16 @@ def _setting(rows: Sequence[Row], protocol: Protocol) -> str:
 def _columns(rows: Sequence[Row], protocol: Protocol) -> str:
     several = len({row["seed"] for row in rows}) > 1
     fgsm, noise = f"{protocol.fgsm_epsilon:g}", f"{protocol.noise_epsilon:g}"
+    certified = f"{protocol.certified_epsilon:g}"
     return (
         f"Accuracies are those on held-out rows, {_SPREAD if several else _NO_SPREAD}. FGSM: after a step "
-        f"of {fgsm} against the student in every feature (not clipped). Param. noise: with {noise} N(0, 1) "
-        f"added to every weight and bias, mean of {protocol.n_draws} draws. Old classes: clean, of the rows "
-        "whose class the teacher knows. To Xavier's: epochs on D2 (phi's steps counted) and seconds (phi's, "
-        "too) until the accuracy is reached that the table's first row ends with; (2/3): in 2 of 3 seeds. "
-        f"Trace: of the Hessian of the cross-entropy in the parameters, on up to {TRACE_ROWS} test rows."
+        f"of {fgsm} against the student in every feature (not clipped); PGD: after {PGD_STEPS} smaller ones. "
+        f"Certified: right, and provably so wherever features move by up to {certified}. Param. noise: "
+        f"with {noise} N(0, 1) added to every weight and bias, mean of {protocol.n_draws} draws. Old "
+        "classes: clean, of the rows whose class the teacher knows. To Xavier's: epochs on D2 (phi's steps "
+        "counted) and seconds (phi's, too) until the accuracy is reached that the table's first row ends "
+        "with; (2/3): in 2 of 3 seeds. Trace: of the Hessian of the cross-entropy in the parameters, on up "
+        f"to {TRACE_ROWS} test rows."
     )
 
 

@@ -69,7 +69,8 @@ def run_study(
     -------
     rows : list of dict
         A tidy table, one row a method and seed; ``pandas.DataFrame(rows)`` takes it. Besides ``method`` and
-        ``seed`` its columns are the accuracies of ``CRITERIA`` and those on the test rows of the teacher's
+        ``seed`` its columns are the accuracies of ``CRITERIA`` (two of them also by strength, in
+        lists ``<column>_curve``) and those on the test rows of the teacher's
         classes: ``old_classes``, ``teacher_accuracy``, and ``phi_accuracy`` of the student after phi, its
         other outputs left out (NaN without a teacher); ``trace``; the numbers of rows ``n_old`` of D1,
         ``n_rows`` of D2, ``n_test`` and, of the teacher's classes, ``n_test_old``; the gradient steps
