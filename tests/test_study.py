@@ -334,6 +334,13 @@ def test_each_phase_of_the_teacher_has_its_own_step_size():
     assert not np.array_equal(weights((2, 1e-2), (2, 1e-3)), one_phase)
 
 
+def test_the_teachers_phases_are_told_by_their_shares():
+    told, protocol = [], replace(SHORT, teacher_phases=((1, 1e-2), (3, 1e-3)))
+    with pytest.warns(match="Maximum iterations"):
+        fit_teacher(protocol, SHORT.load(0), 0, lambda *args: told.append(args))
+    assert told == [("seed 0: teacher", 0.25), ("seed 0: teacher", 0.75)]
+
+
 def test_a_watcher_is_told_of_every_run_and_of_the_order():
     told = []
     run_study(SHORT, [0], methods=["Zero", "Uniform"], watcher=lambda *args: told.append(args))

@@ -73,7 +73,7 @@ def pose(protocol: Protocol, data: Dataset, seed: int) -> Problem:
     """
     X, y, X_test = data.X_train, data.y_train, data.X_test
     columns, n_known = _order_columns(protocol, data, seed)
-    if n_known < len(columns):
+    if protocol.teacher_features is not None:
         X, X_test = X[:, columns], X_test[:, columns]
     old = np.isin(y, protocol.teacher_classes)
     X_old, y_old = X[old][:, :n_known], y[old]

@@ -12,7 +12,7 @@ from skantidistill.study.store import Run
 
 __all__ = ["Progress"]
 
-BAR = "{percentage:3.0f}% |{bar:20}| {desc} [{elapsed} so far, {postfix}]"
+BAR = "{percentage:3.0f}% |{bar:20}| {desc} [{elapsed} so far{postfix}]"
 BEAT = 0.5  # seconds
 KEPT_TERMS = 4.0  # how much longer a step takes that has the noise and the trace term
 
@@ -40,7 +40,7 @@ class Progress:
             total=sum(self.weight.values()),
             bar_format=BAR,
             leave=False,
-            disable=True if quiet or not sys.stderr.isatty() else None,
+            disable=quiet or not sys.stderr.isatty(),
             miniters=0,
             mininterval=0,
         )

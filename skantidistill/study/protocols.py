@@ -129,7 +129,9 @@ def versions() -> dict[str, str]:
     found = {"Python": platform.python_version()}
     found |= {name: version(name) for name in ("skantidistill", "scikit-learn", "torch", "numpy")}
     root = Path(skantidistill.classifier.__file__).parent
-    measured = [root / "study" / name for name in ("measure.py", "problem.py", "run.py")]
+    measured = [
+        root / "study" / name for name in ("files.py", "measure.py", "problem.py", "protocols.py", "run.py")
+    ]
     own = [path for path in sorted(root.glob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
     source = b"".join(path.read_bytes() for path in [*own, *measured])
     return {**found, "source": hashlib.sha256(source).hexdigest()[:12]}

@@ -1,6 +1,8 @@
 """Run a study: fit every method for every seed, on the same rows and from the same teacher."""
 
 import contextlib
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -134,7 +136,9 @@ def _compute(
 
     # As many tasks are handed out as can run, so that others may take the rest.
     parallel = Parallel(n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-    with warnings.catch_warnings(), contextlib.closing(parallel(tasks())) as finished:
+    with _deaf_to_ctrl_c():
+        generator = parallel(tasks())
+    with warnings.catch_warnings(), contextlib.closing(generator) as finished:
         # Of tasks that are given up, when this loop is left by an error.
         warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning, module="joblib")
         for row in finished:
@@ -146,6 +150,19 @@ def _compute(
     if failures:
         raise failures[0]
     return any_made
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start worker processes that don't hear Ctrl-C, which reaches all of a terminal: joblib ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def run_method(protocol: Protocol, method: str, seed: int) -> dict[str, Any]:
