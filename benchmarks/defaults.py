@@ -33,7 +33,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "delta 0.03": {"delta": 0.03},
     "uniform, delta 0.05": {"neighborhood": "uniform", "delta": 0.05},
     "s 0": {"parameter_noise_std": 0.0},
-    "s 0.03": {"parameter_noise_std": 0.03},
+    "s 0.05": {"parameter_noise_std": 0.05},
     "l3 0.5": {"lambda_noise": 0.5},
     "l3 2": {"lambda_noise": 2.0},
     "l4 0": {"lambda_trace": 0.0},

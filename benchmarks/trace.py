@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
-from torch.nn.functional import cross_entropy
 
 from skantidistill.curvature import exact_trace, hutchinson_trace, n_signs, rademacher, sampled_trace
-from skantidistill.network import ACTIVATIONS, forward
+from skantidistill.network import ACTIVATIONS, Batch, forward
+from skantidistill.objective import Objective
 from skantidistill.row_traces import exact_rows, hutchinson, sampled_rows
 
 SIZES, BATCH = (784, 256, 128, 64, 10), 256
@@ -44,7 +44,7 @@ def make_tasks(activation: str) -> dict[str, Callable[[], object]]:
     params = draw_network(activation)
     X, y = torch.rand(BATCH, SIZES[0]), torch.randint(SIZES[-1], (BATCH,))
     generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(params, lr=1e-5)
+    optimizer = torch.optim.Adam(params, lr=1e-5, fused=True)
 
     def trace(name: str, inputs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
         if name == "hutchinson":
@@ -55,13 +55,11 @@ def make_tasks(activation: str) -> dict[str, Callable[[], object]]:
             return sampled_rows(params, inputs, logits, activation, signs, y).mean()
         return exact_rows(params, inputs, logits, activation, y).mean()
 
-    def step(name: str = "") -> None:
-        optimizer.zero_grad()
-        inputs, logits = forward(params, X, activation)
-        loss = cross_entropy(logits, y)
-        if name:
-            loss = loss + 1e-3 * trace(name, inputs, logits)
-        loss.backward()
+    batch = Batch(X, y, torch.ones(BATCH))
+
+    def step(name: str = "") -> None:  # as in training
+        objective = Objective(activation, lambda_trace=1e-3 if name else 0.0, trace=name or "sampled")
+        objective.descend(params, batch, objective.draw(params, batch, generator))
         optimizer.step()
 
     def alone(name: str) -> None:

@@ -2,13 +2,24 @@
 
 import skantidistill.torch_teachers  # noqa: F401  registers its readers
 from skantidistill.classifier import AntiDistilledMLPClassifier
+from skantidistill.displays import (
+    AdversarialExamplesDisplay,
+    ObjectiveDisplay,
+    RobustnessCurveDisplay,
+    TrainingCurveDisplay,
+)
 from skantidistill.export import to_art, to_torch
-from skantidistill.robustness import robustness_curve, robustness_score
+from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
 from skantidistill.scorers import make_robustness_scorer
 
 __all__ = [
+    "AdversarialExamplesDisplay",
     "AntiDistilledMLPClassifier",
+    "ObjectiveDisplay",
+    "RobustnessCurveDisplay",
+    "TrainingCurveDisplay",
     "__version__",
+    "adversarial_examples",
     "make_robustness_scorer",
     "robustness_curve",
     "robustness_score",

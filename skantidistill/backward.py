@@ -5,7 +5,7 @@ On small networks autograd's graph costs more than the arithmetic. To be called 
 over a short last axis a softmax is several times slower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,15 @@ from torch import Tensor
 
 from skantidistill.network import ACTIVATIONS, Parameters, forward
 
-__all__ = ["Passed", "backpropagate", "cross_entropy_signal", "pass_forward", "sampled_trace_signal"]
+__all__ = [
+    "Passed",
+    "TraceSignal",
+    "backpropagate",
+    "cross_entropy_signal",
+    "pass_forward",
+    "sampled_trace_signal",
+    "trace_signal_by_graph",
+]
 
 
 class Passed(NamedTuple):
@@ -83,6 +91,30 @@ def sampled_trace_signal(
     in_log_p = torch.addcmul(root.mul_(gradient - mean).mul_(0.5), p.mul(total), gradient, value=-1)
     signal = torch.addcmul(in_log_p, p, in_log_p.sum(dim=0), value=-1)
     return torch.dot(rows, weight), TraceSignal(signal.T, from_above, weights)
+
+
+def trace_signal_by_graph(
+    rows: Callable[[Parameters, list[Tensor], Tensor], Tensor],
+    params: Parameters,
+    passed: Passed,
+    weight: Tensor,
+    strength: float,
+) -> tuple[Tensor, TraceSignal]:
+    """Return ``sum_i weight_i t_i`` and its gradient by autograd, for ``t = rows(params, inputs, logits)``.
+
+    The graph holds what comes after the forward pass, in which the first layer has no part.
+    """
+    logits = passed.logits.detach().requires_grad_()
+    inputs = [a.detach().requires_grad_() for a in passed.inputs[1:]]
+    weights = [W.detach().requires_grad_() for W in params[2::2]]
+    leaves = list(params)
+    leaves[2::2] = weights
+    with torch.enable_grad():
+        total = rows(tuple(leaves), [passed.inputs[0], *inputs], logits) @ weight
+        wanted = [logits, *inputs, *weights]
+        found = torch.autograd.grad(total * strength, wanted, materialize_grads=True)
+    n_hidden = len(inputs)
+    return total.detach(), TraceSignal(found[0], list(found[1 : 1 + n_hidden]), list(found[1 + n_hidden :]))
 
 
 def backpropagate(

@@ -119,7 +119,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
         from a uniform point of the cube, projected back onto it.
-    parameter_noise_std : float, default=0.05
+    parameter_noise_std : float, default=0.03
         Standard deviation of normal noise on the parameters in the neighbourhood's pass.
     trace : {"auto", "exact", "sampled", "hutchinson"}, default="auto"
         How the trace is computed; "auto": "sampled".
@@ -309,7 +309,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         lambda_trace: float = 2e-3,
         delta: Any = 0.02,
         neighborhood: str = "adversarial",
-        parameter_noise_std: float = 0.05,
+        parameter_noise_std: float = 0.03,
         trace: str = "auto",
         bounds: Any = None,
         phi_max_iter: int = 5,

@@ -16,9 +16,9 @@ from skantidistill.intervals import certified_margins
 from skantidistill.network import Parameters, margin_gradient
 from skantidistill.noisy_copies import NoisyCopies, draw_noise
 from skantidistill.perturbations import BALLS, Bounds, fgsm, input_noise
-from skantidistill.scoring import Tally
+from skantidistill.scoring import Points, Tally
 
-__all__ = ["KINDS", "Kind", "Trial"]
+__all__ = ["ATTACKS", "KINDS", "Kind", "Trial"]
 
 BATCH_ROWS = 2048
 BLOCK = 2**24  # numbers of a dense block
@@ -64,7 +64,7 @@ class Trial:
         return epsilon if mutable is None else np.where(mutable, epsilon, 0.0)
 
 
-def measure_fgsm(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:
+def measure_fgsm(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally | Points) -> None:
     """Judge every row at the end of one full step; the gradient is the same for all strengths."""
     params = tuple(trial.in_tensors(*blueprint.folded().parameters))
     bounds, norm = trial.tensor_bounds, trial.settings["norm"]
@@ -74,10 +74,10 @@ def measure_fgsm(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally
         slope = margin_gradient(params, clean, torch.from_numpy(y), blueprint.activation)
         for index, epsilon in enumerate(reaches):
             moved = _full_step(clean, slope, epsilon, bounds, norm)
-            tally.add(index, 0, rows, blueprint.logits(moved.numpy()))
+            tally.add(index, 0, rows, blueprint.logits(moved.numpy()), moved.numpy())
 
 
-def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:
+def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally | Points) -> None:
     """Judge every row at the worst of itself, the end of the full step, and the iterates from every start."""
     params = tuple(trial.in_tensors(*blueprint.folded().parameters))
     bounds, norm, n_restarts = trial.tensor_bounds, trial.settings["norm"], trial.settings["n_restarts"]
@@ -92,7 +92,7 @@ def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally:
             worst = _Worst(blueprint, clean, y)
             worst.offer(_full_step(clean, slope, epsilon, bounds, norm))
             for start in offsets if epsilon.any() else []:
-                rest = worst.open_rows(tally.scorer is None)
+                rest = worst.open_rows(tally.until_broken)
                 if not len(rest):
                     break
                 moved = climb(
@@ -105,10 +105,10 @@ def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally:
                     codes[rest],
                     step_size=_step_size(trial, epsilon),
                     n_steps=trial.settings["n_steps"],
-                    until_broken=tally.scorer is None,
+                    until_broken=tally.until_broken,
                 )
                 worst.offer(moved, rest.numpy())
-            tally.add(index, 0, rows, worst.logits)
+            tally.add(index, 0, rows, worst.logits, worst.points)
 
 
 def _full_step(X: Tensor, slope: Tensor, epsilon: Tensor, bounds: Bounds, norm: str) -> Tensor:
@@ -117,11 +117,12 @@ def _full_step(X: Tensor, slope: Tensor, epsilon: Tensor, bounds: Bounds, norm: 
 
 
 class _Worst:
-    """The worst logits of every row so far: broken ones before all, then those of the largest margin."""
+    """The worst point of every row so far: one that breaks it before all, then that of the largest margin."""
 
     def __init__(self, blueprint: Blueprint, X: Tensor, y: np.ndarray) -> None:
         self._blueprint, self._y = blueprint, y
-        self.logits = blueprint.logits(X.numpy())
+        self.points = X.numpy().copy()
+        self.logits = blueprint.logits(self.points)
         self._broken, self._margin = self._judge(self.logits, y)
 
     def open_rows(self, until_broken: bool) -> Tensor:
@@ -136,11 +137,8 @@ class _Worst:
         broken, margin = self._judge(logits, self._y[rows])
         worse = np.where(broken == self._broken[rows], margin > self._margin[rows], broken)
         taken = rows[worse]
-        self.logits[taken], self._broken[taken], self._margin[taken] = (
-            logits[worse],
-            broken[worse],
-            margin[worse],
-        )
+        self.points[taken], self.logits[taken] = moved.numpy()[worse], logits[worse]
+        self._broken[taken], self._margin[taken] = broken[worse], margin[worse]
 
     @staticmethod
     def _judge(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -270,3 +268,6 @@ KINDS: dict[str, Kind] = {
     ),
     "pgd": Kind(measure_pgd, _SMALL, _ATTACK | _CLIMB),
 }
+
+#: The kinds that move every row to one point.
+ATTACKS = {"fgsm": measure_fgsm, "pgd": measure_pgd}

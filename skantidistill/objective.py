@@ -15,10 +15,13 @@ from torch.nn.functional import cross_entropy
 
 from skantidistill import perturbations
 from skantidistill.backward import (
+    Passed,
+    TraceSignal,
     backpropagate,
     cross_entropy_signal,
     pass_forward,
     sampled_trace_signal,
+    trace_signal_by_graph,
 )
 from skantidistill.draws import normal, rademacher, uniform
 from skantidistill.growth import Growth
@@ -181,21 +184,31 @@ class Objective:
         passed = pass_forward(params, batch.X, self.activation)
         ce, signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_ce)
         parts = {"ce": ce}
-        if self.lambda_trace and self.trace == "sampled" and ACTIVATIONS[self.activation].piecewise_linear:
-            parts["trace"], more = sampled_trace_signal(
-                params, passed, draws.signs, weight, self.lambda_trace
-            )
+        if not self.lambda_trace or self.trace == "hutchinson":
+            gradient = backpropagate(params, passed, signal)
+        else:
+            parts["trace"], more = self._trace_signal(params, passed, batch, weight, draws)
             gradient = backpropagate(params, passed, signal + more.logits, more.inputs)
             _add(gradient[2::2], more.weights)
-        else:
-            gradient = backpropagate(params, passed, signal)
-            if self.lambda_trace:
-                if draws.probes:
-                    draws = draws._replace(probes=select_outputs(draws.probes, self.outputs))
-                whole = replace(self, outputs=None)
-                parts["trace"], in_params = _graph_gradient(trace_term, params, batch, draws, whole)
-                _add(gradient, in_params, self.lambda_trace)
+        if self.lambda_trace and self.trace == "hutchinson":
+            draws = draws._replace(probes=select_outputs(draws.probes, self.outputs))
+            whole = replace(self, outputs=None)
+            parts["trace"], in_params = _graph_gradient(trace_term, params, batch, draws, whole)
+            _add(gradient, in_params, self.lambda_trace)
         return parts, gradient, passed.logits
+
+    def _trace_signal(
+        self, params: Parameters, passed: Passed, batch: Batch, weight: Tensor, draws: Draws
+    ) -> tuple[Tensor, TraceSignal]:
+        if self.trace == "sampled" and ACTIVATIONS[self.activation].piecewise_linear:
+            return sampled_trace_signal(params, passed, draws.signs, weight, self.lambda_trace)
+
+        def rows(params: Parameters, inputs: list[Tensor], logits: Tensor) -> Tensor:
+            if self.trace == "sampled":
+                return sampled_rows(params, inputs, logits, self.activation, draws.signs, batch.y)
+            return exact_rows(params, inputs, logits, self.activation, batch.y)
+
+        return trace_signal_by_graph(rows, params, passed, weight, self.lambda_trace)
 
     def _weighted_sum(self, parts: dict[str, Tensor]) -> Tensor:
         weights = {

@@ -19,12 +19,13 @@ from skantidistill._checks import (
     check_weight,
     encode_labels,
 )
-from skantidistill.measures import KINDS, Trial
+from skantidistill.blueprint import Blueprint
+from skantidistill.measures import ATTACKS, KINDS, Trial
 from skantidistill.perturbation_settings import check_by_feature, check_settings, check_strengths
-from skantidistill.scoring import Tally, find_scorer
+from skantidistill.scoring import Points, Tally, find_scorer
 from skantidistill.teachers import read_teacher
 
-__all__ = ["RobustnessCurve", "robustness_curve", "robustness_score"]
+__all__ = ["RobustnessCurve", "adversarial_examples", "robustness_curve", "robustness_score"]
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,99 @@ def robustness_curve(
         "mutable": mutable,
         "scoring": scoring,
     }
+    blueprint, trial, strengths = _prepare(
+        estimator, X, y, kind, epsilons, given, bounds, n_draws, random_state
+    )
+    weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(trial.y)))
+    scorer = find_scorer(scoring)
+    tables = []
+    # A scorer needs the logits of all rows: those of one strength at a time.
+    for group in [strengths] if scorer is None else [[strength] for strength in strengths]:
+        shape = (len(group), n_draws if KINDS[kind].random else 1)
+        tally = Tally(X, trial.y, blueprint.classes, weight, scorer, shape)
+        KINDS[kind].measure(blueprint, trial, group, tally)
+        tables.append(tally.scores)
+    draws = np.concatenate(tables)
+    table = np.array([np.broadcast_to(s, max(map(np.shape, strengths))) for s in strengths])
+    return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
+
+
+def adversarial_examples(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    kind: str = "fgsm",
+    epsilon: Any = 0.1,
+    *,
+    norm: str | None = None,
+    n_steps: int | None = None,
+    step_size: Any = None,
+    n_restarts: int | None = None,
+    random_start: bool | None = None,
+    mutable: Any = None,
+    bounds: Any = None,
+    random_state: Any = None,
+) -> np.ndarray:
+    """Return what an attack makes of rows: for ``"pgd"`` the worst point of every row.
+
+    Parameters
+    ----------
+    estimator, X, y, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable, bounds, \
+            random_state
+        As in :func:`robustness_score`.
+    kind : {"fgsm", "pgd"}, default="fgsm"
+        The attack.
+
+    Returns
+    -------
+    X_adversarial : ndarray of shape (n_samples, n_features)
+        Dense, in the precision of X. Of ``"pgd"`` a point that is misclassified before any that is not, and
+        among these the one where another label leads by most.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`robustness_score`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skantidistill import adversarial_examples, robustness_score
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> moved = adversarial_examples(model, X, y, "pgd", 0.5, random_state=0)
+    >>> model.score(moved, y) == robustness_score(model, X, y, "pgd", 0.5, random_state=0) < model.score(X, y)
+    True
+    """
+    if kind not in ATTACKS:
+        raise ValueError(f"kind={kind!r} makes no adversarial examples; use one of {sorted(ATTACKS)}.")
+    given = {
+        "norm": norm,
+        "n_steps": n_steps,
+        "step_size": step_size,
+        "n_restarts": n_restarts,
+        "random_start": random_start,
+        "mutable": mutable,
+    }
+    blueprint, trial, strengths = _prepare(estimator, X, y, kind, [epsilon], given, bounds, 1, random_state)
+    points = Points(trial.X.shape, trial.X.dtype)
+    ATTACKS[kind](blueprint, trial, strengths, points)
+    return points.X
+
+
+def _prepare(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    kind: str,
+    epsilons: Any,
+    given: dict[str, Any],
+    bounds: Any,
+    n_draws: int,
+    random_state: Any,
+) -> tuple[Blueprint, Trial, list[Any]]:
+    """Check everything, and return the network, the rows with their settings, and the strengths."""
     settings = check_settings(kind, given, n_draws)
     blueprint = read_teacher(estimator)
     rows = _check_columns(estimator, X, blueprint.layer_sizes[0])
@@ -258,22 +352,10 @@ def robustness_curve(
     inside = check_bounds(bounds, rows.shape[1], columns)
     check_inside(rows, inside)
     codes = _check_labels(y, rows, blueprint.classes)
-    weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(codes)))
     # What draws nothing takes nothing from a random state either.
     draws_any = KINDS[kind].random or settings.get("random_start", False)
     seed = int(check_random_state(random_state).randint(2**31 - 1)) if draws_any else 0
-    trial = Trial(rows, codes, inside, n_draws, seed, settings)
-    scorer = find_scorer(scoring)
-    tables = []
-    # A scorer needs the logits of all rows: those of one strength at a time.
-    for group in [strengths] if scorer is None else [[strength] for strength in strengths]:
-        shape = (len(group), n_draws if KINDS[kind].random else 1)
-        tally = Tally(X, codes, blueprint.classes, weight, scorer, shape)
-        KINDS[kind].measure(blueprint, trial, group, tally)
-        tables.append(tally.scores)
-    draws = np.concatenate(tables)
-    table = np.array([np.broadcast_to(s, max(map(np.shape, strengths))) for s in strengths])
-    return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
+    return blueprint, Trial(rows, codes, inside, n_draws, seed, settings), strengths
 
 
 def _check_labels(y: Any, X: Any, classes: np.ndarray) -> np.ndarray:

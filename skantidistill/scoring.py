@@ -10,7 +10,7 @@ from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 
 from skantidistill.answers import AnswersByLogits
 
-__all__ = ["PerturbedClassifier", "Tally", "find_scorer"]
+__all__ = ["PerturbedClassifier", "Points", "Tally", "find_scorer"]
 
 
 class PerturbedClassifier(AnswersByLogits, ClassifierMixin, BaseEstimator):
@@ -96,7 +96,14 @@ class Tally:
         self._total = self._share.sum()
         self._logits: dict[tuple[int, int], np.ndarray] = {}
 
-    def add(self, strength: int, draw: int, rows: slice, logits: np.ndarray) -> None:
+    @property
+    def until_broken(self) -> bool:
+        """Whether a row that is misclassified counts alike, however badly."""
+        return self.scorer is None
+
+    def add(
+        self, strength: int, draw: int, rows: slice, logits: np.ndarray, points: np.ndarray | None = None
+    ) -> None:
         """Take the logits of the next rows; after the last ones the score stands in ``scores``."""
         if self.scorer is None:
             self.add_hits(strength, draw, rows, logits.argmax(axis=1) == self.y[rows])
@@ -124,3 +131,16 @@ class Tally:
                 f"scoring returned {score!r}, a {type(score).__name__}; it must return one number."
             )
         return float(score)
+
+
+class Points:
+    """In place of a tally: the points themselves to which an attack brings the rows."""
+
+    until_broken = False  # of each row the worst point
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.X = np.empty(shape, dtype)
+
+    def add(self, strength: int, draw: int, rows: slice, logits: np.ndarray, points: np.ndarray) -> None:
+        """Take the next rows."""
+        self.X[rows] = points

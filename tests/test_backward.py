@@ -11,10 +11,11 @@ from skantidistill.backward import (
     cross_entropy_signal,
     pass_forward,
     sampled_trace_signal,
+    trace_signal_by_graph,
 )
 from skantidistill.draws import rademacher
 from skantidistill.network import forward
-from skantidistill.row_traces import sampled_rows
+from skantidistill.row_traces import exact_rows, n_signs, sampled_rows
 
 # Two orders of summation in float64, relative to the largest number of a tensor.
 ROUNDING = 1e-12
@@ -60,3 +61,25 @@ def test_the_signal_of_the_sampled_trace_goes_back_as_autograds_gradient(net, st
             gradient.add_(more)
     assert_close(value, (rows @ net.weight).detach(), rtol=1e-12, atol=ROUNDING)
     assert_gradients(got, gradients)
+
+
+@given(networks(), st.sampled_from(["exact", "sampled"]))
+def test_a_trace_by_the_shorter_graph_has_the_gradient_of_the_whole_one(net, trace):
+    signs = rademacher((len(net.X), n_signs(net.params, net.activation)), net.X, net.generator)
+
+    def rows(params, inputs, logits):
+        if trace == "exact":
+            return exact_rows(params, inputs, logits, net.activation, net.y)
+        return sampled_rows(params, inputs, logits, net.activation, signs, net.y)
+
+    params = leaves(net)
+    total = rows(params, *forward(params, net.X, net.activation)) @ net.weight
+    expected = torch.autograd.grad(0.5 * total, params, materialize_grads=True)
+    with torch.no_grad():
+        passed = pass_forward(net.params, net.X, net.activation)
+        value, signal = trace_signal_by_graph(rows, net.params, passed, net.weight, 0.5)
+        got = backpropagate(net.params, passed, signal.logits, signal.inputs)
+        for gradient, more in zip(got[2::2], signal.weights, strict=True):
+            gradient.add_(more)
+    assert_close(value, total.detach(), rtol=1e-12, atol=ROUNDING)
+    assert_gradients(got, expected)

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
+from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from strategies import make_network, module_of, networks
 
-from skantidistill import measures, robustness_curve, robustness_score
+from skantidistill import adversarial_examples, measures, robustness_curve, robustness_score
 from skantidistill.blueprint import Blueprint
 from skantidistill.teachers import read_teacher
 from tests.test_robustness import (
@@ -490,3 +492,29 @@ def test_bad_kinds_of_values_are_refused(changes, message):
     X, y = make_rows()
     with pytest.raises(TypeError, match=re.escape(message)):
         robustness_score(fit_logistic(3), X, y, **changes)
+
+
+# --- adversarial examples --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+def test_adversarial_examples_are_what_the_score_is_of(kind, norm):
+    X, y = load_iris(return_X_y=True)
+    model = MLPClassifier((8,), max_iter=400, tol=1e-2, random_state=0).fit(X, y)
+    settings = {"norm": norm, "random_state": 0, "bounds": (0, 7), "mutable": [True, True, False, True]}
+    X = np.clip(X, 0, 7)
+    moved = adversarial_examples(model, X, y, kind, 0.4, **settings)
+    assert model.score(moved, y) == robustness_score(model, X, y, kind, 0.4, **settings) < model.score(X, y)
+    distance = np.abs(moved - X).max() if norm == "linf" else np.linalg.norm(moved - X, axis=1).max()
+    assert 0.1 < distance <= 0.4 + 1e-12
+    assert_array_equal(moved[:, 2], X[:, 2])
+    assert moved.min() >= 0
+    assert moved.max() <= 7
+
+
+def test_only_attacks_make_adversarial_examples():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=500).fit(X, y)
+    with pytest.raises(ValueError, match=re.escape("kind='certified' makes no adversarial examples; use")):
+        adversarial_examples(model, X, y, "certified")

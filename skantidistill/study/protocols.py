@@ -132,7 +132,11 @@ def versions() -> dict[str, str]:
     measured = [
         root / "study" / name for name in ("files.py", "measure.py", "problem.py", "protocols.py", "run.py")
     ]
-    own = [path for path in sorted(root.glob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
+    own = [
+        path
+        for path in sorted(root.glob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py", "displays.py")
+    ]
     source = b"".join(path.read_bytes() for path in [*own, *measured])
     return {**found, "source": hashlib.sha256(source).hexdigest()[:12]}
 
