@@ -1,23 +1,39 @@
-"""The command line: ``python -m skantidistill`` runs the study and prints its tables."""
+"""The command line: ``skantidistill study`` runs the study and prints its tables.
+
+``python -m skantidistill`` is the same command; where it is given no subcommand, it is ``study``.
+"""
 
 import argparse
+import contextlib
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from importlib.metadata import version
 from typing import NoReturn
 
-from tqdm import tqdm
-
 from skantidistill.datasets import DatasetError
-from skantidistill.study import METHODS, PROTOCOLS, as_text, run_study
-from skantidistill.study.run import Notify
+from skantidistill.study import (
+    METHODS,
+    Memory,
+    Protocol,
+    Run,
+    Store,
+    StudyError,
+    as_text,
+    make_protocol,
+    methods_of,
+    run_study,
+)
+from skantidistill.study.progress import Progress
+from skantidistill.study.store import DATABASE
 
 __all__ = ["main"]
 
 USAGE_ERROR, INTERRUPTED = 2, 130
-DEFAULT_SEEDS = {"digits": (0, 1, 2, 3, 4), "fashion-mnist": (0, 1, 2)}
+COMMANDS = ("study",)
+DEFAULT_SEEDS = {"fashion-mnist": (0, 1, 2)}
+SEEDS, PAPER_SEEDS = tuple(range(5)), tuple(range(10))
 MOST_SEEDS = 1000
-BAR = "{percentage:3.0f}% |{bar:24}| {desc} [{elapsed} so far, {remaining} left]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,57 +47,248 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0, or 2 where the data can't be had, or 130 after Ctrl-C. Wrong arguments exit with 2.
+        0, or 2 where the study can't be done, or 130 after Ctrl-C. Wrong arguments exit with 2.
     """
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        arguments.insert(0, "study")
+    options = _parser().parse_args(arguments)
+    options.data = options.data or ("fashion-mnist" if options.paper else "digits")
     try:
-        print(_study(options.data, options.seeds or DEFAULT_SEEDS[options.data], options.quiet))
-    except DatasetError as error:
-        print(f"skantidistill: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("skantidistill: interrupted; nothing is kept, run the command again.", file=sys.stderr)
-        return INTERRUPTED
+        return _study(options)
+    except (DatasetError, StudyError) as error:
+        print(f"skantidistill: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except OSError as error:  # of the tables on stdout
+        print(f"skantidistill: error: the tables can't be written ({error.strerror})", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _study(options: argparse.Namespace) -> int:
+    """Run a study a number of rows, and print each as it is finished."""
+    with _results(options.out) as results:
+        try:
+            for n_rows in options.rows or (None,):
+                text = _one_study(options, n_rows, results)
+                print(text, flush=True)
+        except KeyboardInterrupt:
+            print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
+            return INTERRUPTED
+        if isinstance(results, Store):
+            table = results.write_table()
+            print(f"\nThe rows of these tables: {table}\nTo resume or extend: {results.folder / DATABASE}")
+            sys.stdout.flush()
     return 0
+
+
+def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store | Memory) -> str:
+    protocol = _protocol(options, n_rows)
+    seeds = _default_seeds(options)
+    methods = options.methods or methods_of(protocol)
+    unknown = [method for method in methods if method not in methods_of(protocol)]
+    if unknown:
+        raise StudyError(f"--methods: {', '.join(unknown)} needs --rows, or D1 is a part of D2.")
+    runs = [Run(seed, method) for seed in seeds for method in methods]
+    with Progress(runs, options.quiet) as progress:
+        rows = run_study(protocol, seeds, methods, results=results, n_jobs=options.jobs, watcher=progress)
+    return as_text(rows, protocol, _command(options, n_rows, seeds))
+
+
+def _protocol(options: argparse.Namespace, n_rows: int | None) -> Protocol:
+    changed = (options.target, options.teacher_classes, options.teacher_features, n_rows, options.hidden)
+    if options.paper and (options.data != "fashion-mnist" or any(value is not None for value in changed)):
+        raise StudyError(
+            "--paper is the published protocol; it goes with --seeds, --methods, --jobs and --out only."
+        )
+    return make_protocol(
+        options.data,
+        target=options.target,
+        teacher_classes=options.teacher_classes,
+        teacher_features=options.teacher_features,
+        rows=n_rows,
+        hidden=options.hidden,
+    )
+
+
+def _default_seeds(options: argparse.Namespace) -> tuple[int, ...]:
+    default = PAPER_SEEDS if options.paper else DEFAULT_SEEDS.get(options.data, SEEDS)
+    return options.seeds or default
+
+
+@contextlib.contextmanager
+def _results(folder: str | None) -> Iterator[Store | Memory]:
+    """Give what keeps the runs: the folder, or else the memory."""
+    if folder is None:
+        yield Memory()
+        return
+    with Store(folder) as store:
+        yield store
+
+
+def _how_to_resume(results: Store | Memory) -> str:
+    if isinstance(results, Memory):
+        return "nothing is kept, run the command again (with --out DIR, finished runs are kept)."
+    return f"{results.count()} finished runs are kept in {results.folder}; to go on, run the same command."
+
+
+def _command(options: argparse.Namespace, n_rows: int | None, seeds: Sequence[int]) -> str:
+    """Return the command that prints one study's tables again."""
+    # The comma behind a single seed tells it from a count.
+    words = ["--data", options.data, "--seeds", ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
+    if options.paper:
+        words[:2] = ["--paper"]
+    features = options.teacher_features
+    given = {
+        "--target": options.target,
+        "--teacher-classes": options.teacher_classes and ",".join(options.teacher_classes),
+        "--teacher-features": f"{features:g}"
+        if isinstance(features, float)
+        else features and ",".join(features),
+        "--rows": n_rows,
+        "--hidden": options.hidden and ",".join(map(str, options.hidden)),
+        "--methods": options.methods and ",".join(options.methods),
+    }
+    for name, value in given.items():
+        if value is not None:
+            words += [name, str(value)]
+    return "python -m skantidistill study " + shlex.join(words)
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE_ERROR, f"skantidistill: error: {message} (see skantidistill study --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="skantidistill",
-        description="Does a student that grows out of a teacher do better than one that does not? A teacher "
-        "learns the classes 0-4, students grow to all ten; prints accuracy, accuracy under FGSM and accuracy "
-        "under parameter noise in two tables, as published and with equal training.",
+        description="Grow a fitted classifier into a larger, more robust one. Without a command: study.",
     )
-    _add_study_options(parser)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('skantidistill')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    study = commands.add_parser(
+        "study",
+        help="do students that grow out of a teacher do better than others? (study --help: its options)",
+        description="Does a student that grows out of a teacher do better than one that does not? Prints "
+        "accuracy, firmness under attack and under noise, forgetting and costs in two tables: as published, "
+        "and with equal training for all.",
+    )
+    _add_study_options(study)
     return parser
 
 
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a study takes; apart from the parser, so that a subcommand can take the same."""
-    parser.add_argument(
+    data = parser.add_argument_group("what is studied")
+    data.add_argument(
         "--data",
-        choices=tuple(PROTOCOLS),
-        default="digits",
-        help="digits (scikit-learn's; about a minute) or fashion-mnist (the paper's protocol; about "
-        "a quarter of an hour); default: digits",
+        default=None,
+        metavar="DATA",
+        help="digits (scikit-learn's; about a minute and a half), fashion-mnist (the paper's; an hour), or a "
+        "file .csv, .parquet or .npz; a third of its rows is held out; default: digits",
     )
-    parser.add_argument(
+    data.add_argument("--target", metavar="COLUMN", help="the column of a file that holds the labels")
+    data.add_argument(
+        "--paper",
+        action="store_true",
+        help="the published protocol: fashion-mnist with all its settings, and 10 seeds",
+    )
+    data.add_argument(
+        "--teacher-classes",
+        type=_names,
+        metavar="A,B",
+        help="the labels that the teacher knows; default: the lower half of them",
+    )
+    data.add_argument(
+        "--teacher-features",
+        type=_features,
+        metavar="A,B",
+        help="the columns that the teacher knows, by name or (digits, fashion-mnist) by number from 0, or "
+        "their share, such as 0.5, drawn by the seed; the teacher then knows all classes",
+    )
+    data.add_argument(
+        "--rows",
+        type=_counts,
+        metavar="N",
+        help="rows that the students learn from, while the teacher's data are whole; several numbers with "
+        "commas between them are one study each",
+    )
+    data.add_argument(
+        "--hidden", type=_counts, metavar="N,N", help="hidden layers of the students; the teacher's are half"
+    )
+    runs = parser.add_argument_group("what is run")
+    runs.add_argument(
         "--seeds",
         type=_seeds,
         metavar="N",
-        help="how many seeds, or which, with commas between them (0,1,2); default: 5 for digits, 3 for "
-        "fashion-mnist",
+        help="how many seeds, or which, with commas between them (0,1,2); default: 5, of fashion-mnist 3",
     )
-    parser.add_argument(
+    runs.add_argument(
+        "--methods",
+        type=_methods,
+        metavar="A,B",
+        help=f"rows of the tables; default: all of {', '.join(METHODS)}",
+    )
+    runs.add_argument(
+        "--out",
+        metavar="DIR",
+        help="keep every finished run in this folder, and table.csv; with the same command a study goes on "
+        "where it was ended",
+    )
+    runs.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N", help="runs at a time; -1: one a core; default: 1"
+    )
+    runs.add_argument(
         "--quiet", action="store_true", help="no progress bar (there is none anyway outside a terminal)"
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name; give for example 0,1,2")
+    return names
+
+
+def _features(text: str) -> tuple[str, ...] | float:
+    """Return the columns' names, or their share."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    return _names(text)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    """Return methods, whose names may be written in small letters."""
+    known = {name.lower(): name for name in METHODS}
+    names = dict.fromkeys(name.lower() for name in _names(text))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; there are {', '.join(METHODS)}")
+    return tuple(name for key, name in known.items() if key in names)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Return positive integers."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of positive integers, such as 64,32")
+    return numbers
+
+
+def _jobs(text: str) -> int:
+    """Return a number of jobs."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1 and number != -1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a positive integer nor -1")
+    return number
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -99,37 +306,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 0 or max(numbers) >= 2**32 or len(set(numbers)) < len(numbers):
         raise error
     return numbers
-
-
-@contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Notify]:
-    """Give a function that moves a progress bar on stderr; outside a terminal it prints a line a seed."""
-    told = set()
-    with tqdm(total=total, bar_format=BAR, leave=False, disable=True if quiet else None) as bar:
-
-        def notify(doing: str, share: float) -> None:
-            if bar.disable:
-                # Nothing before the data are there: what goes wrong until then is told in one line.
-                if doing.endswith("teacher") and not (quiet or doing in told):
-                    told.add(doing)
-                    print(f"{doing}, then {len(METHODS)} students", file=sys.stderr, flush=True)
-                return
-            if doing != bar.desc:
-                bar.set_description_str(doing)
-            # Shares are rounded, and tqdm warns of more than all of it.
-            bar.update(min(share, total - bar.n))
-
-        yield notify
-
-
-def _study(data: str, seeds: Sequence[int], quiet: bool) -> str:
-    protocol = PROTOCOLS[data]
-    with _progress(len(seeds) * (1 + len(METHODS)), quiet) as notify:
-        rows = run_study(protocol, seeds, notify=notify)
-    # The comma behind a single seed tells it from a count.
-    given = ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
-    command = f"python -m skantidistill --data {data} --seeds {given}"
-    return as_text(rows, protocol, command)
 
 
 if __name__ == "__main__":

@@ -35,12 +35,15 @@ class Dataset:
         Inputs, float32 in [0, 1].
     y_train, y_test : ndarray of shape (n_samples,)
         Labels, int64.
+    feature_names : tuple of str or None, default=None
+        Names of the columns; None: their numbers, from "0".
     """
 
     X_train: np.ndarray
     y_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    feature_names: tuple[str, ...] | None = None
 
 
 class DatasetError(OSError):

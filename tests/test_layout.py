@@ -55,12 +55,21 @@ FLOORS = {
     "scorers": 6,
     "classifier": 7,
     "displays": 7,
+    "study.errors": 0,
+    "study.methods": 0,
+    "study.statistics": 0,
+    "study.store": 1,
+    "study.files": 2,
+    "study.progress": 2,
     "study.protocols": 8,
-    "study.report": 9,
-    "study.run": 9,
-    "study": 10,
-    "__main__": 11,
-    "": 12,  # the package itself: what a user imports
+    "study.problem": 9,
+    "study.design": 10,
+    "study.measure": 10,
+    "study.report": 11,
+    "study.run": 11,
+    "study": 12,
+    "__main__": 13,
+    "": 14,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}

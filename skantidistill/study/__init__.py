@@ -1,16 +1,30 @@
 """The study: how students that grew do against students that did not, in tables that anybody can rerun."""
 
-from skantidistill.study.protocols import METHODS, PROTOCOLS, TABLES, Protocol, student_parameters
-from skantidistill.study.report import as_text, summarise
-from skantidistill.study.run import run_study
+from skantidistill.study.design import make_protocol
+from skantidistill.study.errors import StudyError
+from skantidistill.study.methods import BEST, METHODS, TABLES
+from skantidistill.study.protocols import PROTOCOLS, Protocol, student_parameters, tables_of
+from skantidistill.study.report import as_text
+from skantidistill.study.run import methods_of, run_study
+from skantidistill.study.statistics import compare, summarise
+from skantidistill.study.store import Memory, Run, Store
 
 __all__ = [
+    "BEST",
     "METHODS",
     "PROTOCOLS",
     "TABLES",
+    "Memory",
     "Protocol",
+    "Run",
+    "Store",
+    "StudyError",
     "as_text",
+    "compare",
+    "make_protocol",
+    "methods_of",
     "run_study",
     "student_parameters",
     "summarise",
+    "tables_of",
 ]

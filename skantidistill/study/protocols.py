@@ -1,33 +1,38 @@
-"""What the study compares, and on what: methods, tables and protocols, all of them plain values."""
+"""What a study is about: data, teacher, student and criteria, all of them plain values."""
 
+import hashlib
+import json
 import math
+import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import skantidistill.classifier
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.datasets import Dataset, fetch_fashion_mnist, load_digits
+from skantidistill.study.files import load_table
+from skantidistill.study.methods import METHODS, TABLES, Group, n_steps
 
-__all__ = ["METHODS", "PROTOCOLS", "TABLES", "Protocol", "n_steps", "student_parameters"]
+__all__ = [
+    "LOADERS",
+    "METHODS",
+    "PROTOCOLS",
+    "Protocol",
+    "n_steps",
+    "steps_an_epoch",
+    "student_parameters",
+    "tables_of",
+]
 
-_PLAIN = {"phi_max_iter": 0, "lambda_noise": 0.0, "lambda_trace": 0.0, "new_outputs": "start"}
+_SAME_BUDGET = {row for group in TABLES["equal training"] for row in group.rows}
 
-#: Rows of the tables: parameters of ``AntiDistilledMLPClassifier``. What a row does not name is the
-#: protocol's, or else the estimator's default; a row that does not name the teacher has it.
-METHODS: dict[str, dict[str, Any]] = {
-    "Xavier": {"teacher": None, "start": "xavier", **_PLAIN},
-    "Zero": {"start": "zero", **_PLAIN},
-    "Uniform": {"start": "uniform", **_PLAIN},
-    "Xavier + kept terms": {"teacher": None, "start": "xavier", "phi_max_iter": 0},
-    "Zero + kept terms": {"start": "zero", "phi_max_iter": 0},
-    "Uniform + kept terms": {"start": "uniform", "phi_max_iter": 0},
-    "AD": {},
-}
-
-#: Which rows are compared with which. In "equal training" every row has AD's budget.
-TABLES = {
-    "as published": ("Xavier", "Zero", "Uniform", "AD"),
-    "equal training": ("Xavier + kept terms", "Zero + kept terms", "Uniform + kept terms", "AD"),
+LOADERS: dict[str, Callable[[int], Dataset]] = {
+    "digits": lambda seed: load_digits(random_state=seed),
+    "fashion-mnist": lambda seed: fetch_fashion_mnist(),
 }
 
 
@@ -39,9 +44,9 @@ class Protocol:
     ----------
     title : str
         Name of the data, for readers.
-    load : callable, seed -> Dataset
-        Gives the training rows (D2) and the test rows of a seed.
-    teacher_classes : tuple of int
+    data : str
+        A key of ``LOADERS``, or the path of a file.
+    teacher_classes : tuple
         The teacher's labels; D1 is the training rows that have them.
     teacher : mapping
         Parameters of the teacher, a scikit-learn ``MLPClassifier`` that Adam trains.
@@ -50,7 +55,15 @@ class Protocol:
     student : mapping
         Parameters that all students share.
     fgsm_epsilon, noise_epsilon : float
-        Strength of the two perturbations, in the units of X and of the parameters.
+        Strength of attacks in the units of X, and of the noise in the parameters.
+    n_steps_few_rows : int
+        Gradient steps on D2 where ``rows`` is given.
+    teacher_features : tuple of str, float or None, default=None
+        Names of the columns that the teacher knows, or their share, drawn by the seed; None: all.
+    rows : int or None, default=None
+        Rows of D2, a stratified sample of the training rows; None: all. D1 is always whole.
+    target, digest : str or None, default=None
+        Of a file: the column of labels, and the SHA-256 of the content.
     n_draws : int, default=10
         Draws of parameter noise that are averaged.
     n_threads : int or None, default=1
@@ -59,23 +72,82 @@ class Protocol:
     """
 
     title: str
-    load: Callable[[int], Dataset]
-    teacher_classes: tuple[int, ...]
+    data: str
+    teacher_classes: tuple[Any, ...]
     teacher: Mapping[str, Any]
     teacher_phases: tuple[tuple[int, float], ...]
     student: Mapping[str, Any]
     fgsm_epsilon: float
     noise_epsilon: float
+    n_steps_few_rows: int
+    teacher_features: tuple[str, ...] | float | None = None
+    rows: int | None = None
+    target: str | None = None
+    digest: str | None = None
     n_draws: int = 10
     n_threads: int | None = 1
 
+    @property
+    def certified_epsilon(self) -> float:
+        """Strength of the certificate: interval bounds prove nothing about an ordinary network at FGSM's."""
+        return self.fgsm_epsilon / 10
 
+    def load(self, seed: int) -> Dataset:
+        """Return the training and the test rows of a seed."""
+        if self.digest is None:
+            return LOADERS[self.data](seed)
+        return load_table(self.data, self.target, self.digest, seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that a row of the study depends on, besides its method and seed.
+
+        Two studies whose settings differ do not share rows. Neither where a file lies nor its title counts:
+        its content does.
+        """
+        own = asdict(self)
+        if self.digest is not None:
+            del own["data"], own["title"]
+        methods = {name: _plain(AntiDistilledMLPClassifier(**given)) for name, given in METHODS.items()}
+        return json.loads(json.dumps({**own, "methods": methods, "versions": versions()}, default=str))
+
+    @property
+    def key(self) -> str:
+        """A short name of the settings."""
+        return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.digest, self.teacher_classes, self.rows))
+
+
+def _plain(student: AntiDistilledMLPClassifier) -> dict[str, Any]:
+    return {name: value for name, value in student.get_params(deep=False).items() if name != "callbacks"}
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that numbers depend on; of this package also a digest of its source."""
+    found = {"Python": platform.python_version()}
+    found |= {name: version(name) for name in ("skantidistill", "scikit-learn", "torch", "numpy")}
+    root = Path(skantidistill.classifier.__file__).parent
+    measured = [
+        root / "study" / name for name in ("files.py", "measure.py", "problem.py", "protocols.py", "run.py")
+    ]
+    own = [
+        path
+        for path in sorted(root.glob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py", "displays.py")
+    ]
+    source = b"".join(path.read_bytes() for path in [*own, *measured])
+    return {**found, "source": hashlib.sha256(source).hexdigest()[:12]}
+
+
+#: "fashion-mnist" is the protocol of the paper but for phi, which is the estimator's own.
 PROTOCOLS = {
     # 1/16 is one grey level of these pictures; noise of 0.15 costs a plain student about a third of its
     # accuracy.
     "digits": Protocol(
         title="Digits",
-        load=lambda seed: load_digits(random_state=seed),
+        data="digits",
         teacher_classes=(0, 1, 2, 3, 4),
         teacher={"hidden_layer_sizes": (32, 16), "batch_size": 64},
         teacher_phases=((40, 1e-3),),
@@ -89,11 +161,11 @@ PROTOCOLS = {
         },
         fgsm_epsilon=0.0625,
         noise_epsilon=0.15,
+        n_steps_few_rows=760,
     ),
-    # The protocol of the paper; its phi is the estimator's own.
     "fashion-mnist": Protocol(
         title="Fashion-MNIST",
-        load=lambda seed: fetch_fashion_mnist(),
+        data="fashion-mnist",
         teacher_classes=(0, 1, 2, 3, 4),
         teacher={"hidden_layer_sizes": (128, 64, 32), "batch_size": 256},
         teacher_phases=((10, 1e-2), (20, 1e-3)),
@@ -107,20 +179,24 @@ PROTOCOLS = {
         },
         fgsm_epsilon=0.018,
         noise_epsilon=0.09,
+        n_steps_few_rows=1500,
     ),
 }
 
 
-def n_steps(n_rows: int, batch_size: int) -> int:
-    """Return the gradient steps of one epoch."""
-    return math.ceil(n_rows / batch_size)
+def tables_of(protocol: Protocol) -> dict[str, tuple[Group, ...]]:
+    """Return the tables of a protocol: D1 is rehearsed only where it is not a part of D2 anyway."""
+    if protocol.rows is not None:
+        return TABLES
+    return {name: groups[:1] for name, groups in TABLES.items()}
 
 
 def student_parameters(protocol: Protocol, method: str, n_old: int, n_rows: int) -> dict[str, Any]:
     """Return a row's parameters of ``AntiDistilledMLPClassifier``, all but teacher and seed.
 
-    A row of "equal training" without phi trains longer: as many more epochs of D2 as hold AD's steps of
-    phi, rounded up in favour of the row.
+    A row of "equal training" makes at least AD's gradient steps, those of phi counted: what it has fewer of
+    phi it has more of D2, rounded up in its favour. Where D2 is small, epochs are as many as hold the
+    protocol's steps.
 
     Parameters
     ----------
@@ -143,9 +219,23 @@ def student_parameters(protocol: Protocol, method: str, n_old: int, n_rows: int)
     'zero'
     """
     parameters = {**protocol.student, **METHODS[method]}
-    if method in TABLES["equal training"] and parameters.get("phi_max_iter") == 0:
-        batch_size = parameters["batch_size"]
-        phi_epochs = AntiDistilledMLPClassifier(**METHODS["AD"]).phi_max_iter
-        phi_steps = phi_epochs * n_steps(n_old, batch_size)
-        parameters["max_iter"] += math.ceil(phi_steps / n_steps(n_rows, batch_size))
+    batch_size = parameters["batch_size"]
+    steps = parameters["max_iter"] * n_steps(n_rows, batch_size)
+    if protocol.rows is not None:
+        steps = protocol.n_steps_few_rows
+    if method in _SAME_BUDGET:
+        saved = _phi_epochs(METHODS["AD"]) - _phi_epochs(METHODS[method])
+        steps += saved * n_steps(n_old, batch_size)
+    parameters["max_iter"] = math.ceil(steps / steps_an_epoch(parameters, n_rows))
     return parameters
+
+
+def steps_an_epoch(parameters: dict[str, Any], n_rows: int) -> int:
+    """Return the steps of an epoch on D2; rehearsed rows take some of every minibatch."""
+    batch_size = min(parameters["batch_size"], n_rows)
+    rehearsed = min(round(parameters.get("rehearse", 0) * batch_size), batch_size - 1)
+    return n_steps(n_rows, batch_size - rehearsed)
+
+
+def _phi_epochs(parameters: dict[str, Any]) -> int:
+    return AntiDistilledMLPClassifier(**parameters).phi_max_iter

@@ -1,59 +1,35 @@
 """Put the rows of a study into words and tables."""
 
-import platform
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from skantidistill.classifier import AntiDistilledMLPClassifier
-from skantidistill.study.protocols import METHODS, TABLES, Protocol
+from skantidistill.study.measure import CRITERIA, PGD_STEPS, TRACE_ROWS, Criterion
+from skantidistill.study.methods import METHODS, Group
+from skantidistill.study.protocols import Protocol, tables_of, versions
+from skantidistill.study.statistics import best_of, compare, summarise, time_to_reach
 
-__all__ = ["as_text", "summarise"]
+__all__ = ["as_text", "scenario"]
 
 Row = Mapping[str, Any]
+Line = list[str]
 
-CRITERIA = ("accuracy", "fgsm", "parameter_noise")
-WIDTH = 100
-
-
-def summarise(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
-    """Return mean and sample standard deviation of a column over seeds, by method.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        A tidy table, as :func:`~skantidistill.study.run.run_study` returns.
-    column : str
-        One of its columns.
-
-    Returns
-    -------
-    summary : dict, method -> (mean, standard deviation)
-        In the order of the rows; the deviation of a single seed is NaN.
-
-    Examples
-    --------
-    >>> from skantidistill.study import summarise
-    >>> rows = [{"method": "AD", "steps": 10}, {"method": "AD", "steps": 12}, {"method": "AD", "steps": 14}]
-    >>> summarise(rows, "steps")
-    {'AD': (12.0, 2.0)}
-    """
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        values.setdefault(row["method"], []).append(row[column])
-    return {method: _mean_and_std(v) for method, v in values.items()}
+WIDTH = 106
+OLD_CLASSES = Criterion("old_classes", "old classes")
 
 
 def as_text(rows: Sequence[Row], protocol: Protocol, command: str) -> str:
-    """Return the study as text: its setting, both tables with footnotes, and how to rerun it.
+    """Return the study as text: its setting, its tables with footnotes, and how to rerun it.
 
     Parameters
     ----------
     rows : sequence of dict
-        A tidy table, as :func:`~skantidistill.study.run.run_study` returns, with all ``METHODS``.
+        A tidy table, as :func:`~skantidistill.study.run.run_study` returns; methods that it lacks are left
+        out of the tables.
     protocol : Protocol
         What was studied.
     command : str
@@ -63,122 +39,188 @@ def as_text(rows: Sequence[Row], protocol: Protocol, command: str) -> str:
     -------
     text : str
     """
-    blocks = [_wrap(_setting(rows, protocol)), _wrap(_criteria(rows, protocol))]
-    for table, footnotes in (
-        ("as published", _notes_as_published(rows)),
-        ("equal training", _notes_equal_training(rows)),
-    ):
-        blocks.append("\n".join(_table(rows, protocol, table)))
-        blocks.append("\n".join(_wrap(note, "  ") for note in footnotes))
-    packages = ("skantidistill", "scikit-learn", "torch", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    blocks.append(f"{command}\nPython {platform.python_version()}, {versions}")
+    blocks = [_wrap(_setting(rows, protocol)), _wrap(_columns(rows, protocol))]
+    made, told = {row["method"] for row in rows}, set[str]()
+    for title, groups in tables_of(protocol).items():
+        shown = [Group(group.subject, tuple(r for r in group.rows if r in made)) for group in groups]
+        shown = [group for group in shown if group.rows]
+        here = {row for group in shown for row in group.rows}
+        if here <= told:
+            continue
+        told |= here
+        blocks.append("\n".join(_accuracies(rows, protocol, title, shown)))
+        blocks.append("\n".join(_costs(rows, shown)))
+        notes = _notes_as_published() if title == "as published" else _notes_equal_training(rows, protocol)
+        blocks.append("\n".join(_wrap(note, "  ") for note in notes))
+    blocks.append(
+        f"{command}\n" + _wrap(", ".join(f"{name} {number}" for name, number in versions().items()))
+    )
     return "\n\n".join(blocks)
+
+
+def scenario(protocol: Protocol) -> str:
+    """Return in words what is new to the student."""
+    new = [] if protocol.teacher_features is None else ["new features"]
+    if protocol.rows is not None:
+        new.append(f"few rows ({protocol.rows})")
+    return " and ".join(new) or "new classes"
 
 
 def _setting(rows: Sequence[Row], protocol: Protocol) -> str:
     seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
-    classes = ", ".join(map(str, protocol.teacher_classes))
+    known = f"the classes {', '.join(map(str, protocol.teacher_classes))}"
+    if _knows_every_class(rows):
+        known = "all classes"
+    if isinstance(protocol.teacher_features, float):
+        known += f" by {protocol.teacher_features:.0%} of the features"
+    elif protocol.teacher_features is not None:
+        known += f" by the features {', '.join(protocol.teacher_features)}"
+    new = "all rows" if protocol.rows is None else f"{protocol.rows} rows"
+    accuracy = f"{np.mean([row['teacher_accuracy'] for row in rows]):.3f}"
+    after_phi = summarise(rows, "phi_accuracy").get("AD")
+    phi = f", and AD after phi alone, masked to them, {after_phi[0]:.3f}" if after_phi else ""
     return (
-        f"{protocol.title}: a teacher with hidden layers {protocol.teacher['hidden_layer_sizes']} knows the "
-        f"classes {classes} (D1); students with hidden layers {protocol.student['hidden_layer_sizes']} learn "
-        f"all classes (D2). Seeds {seeds}; every row has the same data, teachers and seeds. On its own "
-        f"classes the teacher has an accuracy of {_cell(rows, 'AD', 'teacher_accuracy')}, and AD after phi "
-        f"alone, masked to them, {_cell(rows, 'AD', 'phi_accuracy')}."
+        f"{protocol.title}, {scenario(protocol)}: a teacher with hidden layers "
+        f"{protocol.teacher['hidden_layer_sizes']} knows {known} (D1); students with hidden layers "
+        f"{protocol.student['hidden_layer_sizes']} learn all classes by all features from {new} (D2). "
+        f"Seeds {seeds}; every row has the same data, teachers and seeds. On its own classes the teacher has "
+        f"an accuracy of {accuracy}{phi}."
     )
 
 
-def _criteria(rows: Sequence[Row], protocol: Protocol) -> str:
+def _columns(rows: Sequence[Row], protocol: Protocol) -> str:
     several = len({row["seed"] for row in rows}) > 1
     fgsm, noise = f"{protocol.fgsm_epsilon:g}", f"{protocol.noise_epsilon:g}"
+    certified = f"{protocol.certified_epsilon:g}"
     return (
-        f"All figures are accuracies on held-out rows, {_SPREAD if several else _NO_SPREAD}. FGSM {fgsm}: "
-        f"after a step of {fgsm} against the student in every pixel (pixels are in [0, 1], the step is not "
-        f"clipped). Parameter noise {noise}: with {noise} N(0, 1) added to every weight and bias, mean of "
-        f"{protocol.n_draws} draws."
+        f"Accuracies are those on held-out rows, {_SPREAD if several else _NO_SPREAD}. FGSM: after a step "
+        f"of {fgsm} against the student in every feature (not clipped); PGD: after {PGD_STEPS} smaller ones. "
+        f"Certified: right, and provably so wherever features move by up to {certified}. Param. noise: "
+        f"with {noise} N(0, 1) added to every weight and bias, mean of {protocol.n_draws} draws. Old "
+        "classes: clean, of the rows whose class the teacher knows. To Xavier's: epochs on D2 (phi's steps "
+        "counted) and seconds (phi's, too) until the accuracy is reached that the table's first row ends "
+        "with; (2/3): in 2 of 3 seeds. Trace: of the Hessian of the cross-entropy in the parameters, on up "
+        f"to {TRACE_ROWS} test rows."
     )
 
 
-def _table(rows: Sequence[Row], protocol: Protocol, table: str) -> list[str]:
-    """Return the lines of a table."""
-    noise = f"parameter noise {protocol.noise_epsilon:g}"
-    header = [
-        table.capitalize(),
-        "accuracy",
-        f"FGSM {protocol.fgsm_epsilon:g}",
-        noise,
-        "steps, phi + D2",
-        "seconds",
-    ]
-    lines = [header]
-    for method in TABLES[table]:
-        steps = " + ".join(f"{summarise(rows, c)[method][0]:.0f}" for c in ("phi_steps", "steps"))
-        seconds = f"{summarise(rows, 'seconds')[method][0]:.1f}"
-        lines.append([method, *(_cell(rows, method, c) for c in CRITERIA), steps, seconds])
-    others = [method for method in TABLES[table] if method != "AD"]
-    lines.append(["AD - best other", *(_gain(rows, others, c) for c in CRITERIA), "", ""])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = ["  ".join([c[0].ljust(widths[0]), *map(str.rjust, c[1:], widths[1:])]).rstrip() for c in lines]
-    rule = "-" * max(map(len, texts))
-    return [texts[0], rule, *texts[1:-1], rule, texts[-1]]
+def _knows_every_class(rows: Sequence[Row]) -> bool:
+    return all(row["n_test_old"] == row["n_test"] for row in rows)
 
 
-def _notes_as_published(rows: Sequence[Row]) -> list[str]:
-    phi_steps = summarise(rows, "phi_steps")["AD"][0]
+def _accuracies(rows: Sequence[Row], protocol: Protocol, title: str, groups: list[Group]) -> list[str]:
+    """Return the lines of the accuracies and of their paired differences."""
+    criteria = [*CRITERIA, OLD_CLASSES]
+    if _knows_every_class(rows):
+        criteria = criteria[:-1]
+    strengths = [f"{getattr(protocol, c.strength):g}" if c.kind else "" for c in criteria]
+    parts = [[[title.capitalize(), *(c.heading for c in criteria)], ["", *strengths]]]
+    for group in groups:
+        means = [summarise(rows, c.column) for c in criteria]
+        parts.append([[row, *(_with_spread(*mean[row]) for mean in means)] for row in group.rows])
+        if group.subject in group.rows and group.rivals:
+            parts.append(_differences(rows, criteria, group))
+    return _aligned(parts)
+
+
+def _differences(rows: Sequence[Row], criteria: Sequence[Criterion], group: Group) -> list[Line]:
+    """Return the lines that compare a group's subject with the best other row, column by column."""
+    best = [best_of(rows, c.column, group.rivals) for c in criteria]
+    found = [compare(rows, c.column, group.subject, b) for c, b in zip(criteria, best, strict=True)]
+    gains = [_with_spread(difference.mean, difference.half_width, "+") for difference in found]
     return [
-        "Shows what the estimator's defaults (AD) give in place of the plain training of such a network: "
-        "cross-entropy alone, no phi, for every other row.",
-        "Does not show that growing helps: AD alone keeps the noise and the trace term while it trains on "
-        f"D2, AD alone has {phi_steps:.0f} steps of phi on D1, and its steps cost more (see seconds).",
-        _LAST_ROW,
+        [f"{group.subject} - best other", *gains],
+        ["", *(difference.verdict for difference in found)],
+        ["best other", *(name.removesuffix(" + kept terms").removesuffix(" on D1+D2") for name in best)],
     ]
 
 
-def _notes_equal_training(rows: Sequence[Row]) -> list[str]:
+def _costs(rows: Sequence[Row], groups: list[Group]) -> list[str]:
+    reference = groups[0].rows[0]
+    header = ["", "steps, phi + D2", "seconds", "epochs to Xavier's", "seconds to Xavier's", "trace"]
+    soon = {clock: _by_method(rows, time_to_reach(rows, reference, clock)) for clock in ("epochs", "seconds")}
+    columns = {name: summarise(rows, name) for name in ("phi_steps", "steps", "seconds", "trace")}
+    lines = []
+    for row in [row for group in groups for row in group.rows]:
+        steps = " + ".join(f"{columns[name][row][0]:.0f}" for name in ("phi_steps", "steps"))
+        when = [_when(soon[clock][row]) if reference.startswith("Xavier") else "" for clock in soon]
+        taken, trace = columns["seconds"][row][0], columns["trace"][row][0]
+        lines.append([row, steps, f"{taken:.1f}", *when, f"{trace:.4g}"])
+    return _aligned([[header], lines])
+
+
+def _notes_as_published() -> list[str]:
+    return [
+        "Shows what AD gives in place of the usual training of such a network: every other row but AD's own "
+        "variants is trained on D2 by cross-entropy alone. Data noise and AD phi only have the paper's phi "
+        "and AD's.",
+        "Does not show that growing helps: AD keeps the noise and the trace term while it trains on D2, "
+        "which any start may do (next table), has steps of phi besides, and its steps cost more (seconds).",
+        _DIFFERENCES,
+    ]
+
+
+def _notes_equal_training(rows: Sequence[Row], protocol: Protocol) -> list[str]:
     ad = AntiDistilledMLPClassifier(**METHODS["AD"])
-    steps = {method: mean for method, (mean, _) in summarise(rows, "steps").items()}
-    phi_steps = summarise(rows, "phi_steps")["AD"][0]
+    joint = (
+        "The rows on D1+D2 draw half of every minibatch from D1, its classes in equal shares; Xavier on "
+        "D1+D2 is the network that is trained from scratch on all there is."
+        if protocol.rows is not None
+        else "From scratch on D1 and D2 together is the row Xavier + kept terms: D2 contains the rows of D1."
+    )
     return [
-        f"Every row keeps AD's terms on D2 (lambda_noise={ad.lambda_noise:g}, delta={ad.delta:g}, "
-        f"parameter_noise_std={ad.parameter_noise_std:g}, lambda_trace={ad.lambda_trace:g}), and the rows "
-        f"without phi have more epochs of D2 for its {phi_steps:.0f} steps, rounded up in their favour: "
-        f"{steps['Uniform + kept terms']:.0f} steps against {phi_steps + steps['AD']:.0f}. Xavier has no "
-        "teacher at all.",
+        f"Every row has AD's terms on D2 (lambda_noise={ad.lambda_noise:g}, delta={ad.delta:g}, "
+        f"parameter_noise_std={ad.parameter_noise_std:g}, lambda_trace={ad.lambda_trace:g}) and at least "
+        "AD's steps, those of phi counted: without phi it has more on D2, rounded up in its favour. Xavier + "
+        f"kept terms has no teacher. {joint}",
         "Shows what start and phi are worth: AD - Xavier is the worth of the teacher, AD - Uniform that of "
         "phi.",
-        "Does not show the best that a row can reach: all have the estimator's defaults as weights of the "
-        "terms, which were chosen on AD (and other data: docs/defaults.md); that favours AD. The teacher's "
-        "own training is counted for no row.",
+        "Does not show the best that a row can reach: all have AD's weights of the terms (docs/defaults.md), "
+        "which favours AD. The teacher's own training is counted for no row.",
     ]
 
 
 _SPREAD = "mean ± standard deviation over seeds"
 _NO_SPREAD = "of one seed only, so that chance can't be told from effect"
-_LAST_ROW = (
-    "AD - best other, in both tables: difference, by seed, to the row that is best in that column; it was "
-    "chosen after the fact, which favours it."
+_DIFFERENCES = (
+    "AD - best other, in all tables: mean paired difference by seed, ± half of its 95 % interval (Student's "
+    "t), to the row that is best in that column, variants of AD aside; AD wins or loses where the interval "
+    "excludes 0, else it ties. That row was chosen after the fact, which favours it."
 )
 
 
-def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+def _with_spread(mean: float, spread: float, sign: str = "") -> str:
+    """Return for example ".882 ±.003"."""
+    text = f"{mean:{sign}.3f}".replace("0.", ".", 1) if abs(mean) < 0.9995 else f"{mean:{sign}.3f}"
+    return text + ("" if math.isnan(spread) else f" ±{spread:.3f}".replace("±0.", "±."))
 
 
-def _cell(rows: Sequence[Row], method: str, column: str) -> str:
-    return _with_spread(*summarise(rows, column)[method], "")
+def _by_method(rows: Sequence[Row], values: Sequence[float]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for row, value in zip(rows, values, strict=True):
+        found.setdefault(row["method"], []).append(value)
+    return found
 
 
-def _gain(rows: Sequence[Row], others: Sequence[str], column: str) -> str:
-    """Return AD's paired difference to the best other method in a column."""
-    means = summarise(rows, column)
-    best = max(others, key=lambda method: means[method][0])
-    by_seed = {(row["method"], row["seed"]): row[column] for row in rows}
-    gains = [value - by_seed[best, seed] for (method, seed), value in by_seed.items() if method == "AD"]
-    return _with_spread(*_mean_and_std(gains), "+")
+def _when(times: Sequence[float]) -> str:
+    reached = [time for time in times if math.isfinite(time)]
+    if not reached:
+        return "never"
+    return f"{np.mean(reached):.1f}" + (
+        f" ({len(reached)}/{len(times)})" if len(reached) < len(times) else ""
+    )
 
 
-def _with_spread(mean: float, std: float, sign: str) -> str:
-    return f"{mean:{sign}.3f}" + ("" if np.isnan(std) else f" ± {std:.3f}")
+def _aligned(parts: list[list[Line]]) -> list[str]:
+    """Return lines in columns, with a rule between parts."""
+    everything = [line for part in parts for line in part]
+    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
+    lines: list[str] = []
+    for part in parts:
+        lines += ["-" * (sum(widths) + 2 * len(widths) - 2)] * bool(lines)
+        for first, *others in part:
+            lines.append("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
+    return lines
 
 
 def _wrap(text: str, indent: str = "") -> str:
