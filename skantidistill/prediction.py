@@ -11,7 +11,7 @@ from skantidistill._checks import check_inputs
 from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
 from skantidistill.export import to_art, to_torch
-from skantidistill.robustness import RobustnessCurve, robustness_curve, robustness_score
+from skantidistill.robustness import RobustnessCurve, adversarial_examples, robustness_curve, robustness_score
 
 __all__ = ["PredictsByBlueprint"]
 
@@ -162,6 +162,52 @@ class PredictsByBlueprint(AnswersByLogits):
             n_draws=n_draws,
             random_state=random_state,
             sample_weight=sample_weight,
+        )
+
+    def adversarial_examples(
+        self,
+        X: Any,
+        y: Any,
+        kind: str = "fgsm",
+        epsilon: Any = 0.1,
+        *,
+        norm: str | None = None,
+        n_steps: int | None = None,
+        step_size: Any = None,
+        n_restarts: int | None = None,
+        random_start: bool | None = None,
+        mutable: Any = None,
+        bounds: Any = None,
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Return what an attack makes of rows: see :func:`skantidistill.robustness.adversarial_examples`.
+
+        Parameters
+        ----------
+        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable, random_state
+            As in :func:`skantidistill.robustness.adversarial_examples`.
+        bounds : pair of float or array-like, default=None
+            Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+
+        Returns
+        -------
+        X_adversarial : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        return adversarial_examples(
+            self,
+            X,
+            y,
+            kind,
+            epsilon,
+            norm=norm,
+            n_steps=n_steps,
+            step_size=step_size,
+            n_restarts=n_restarts,
+            random_start=random_start,
+            mutable=mutable,
+            bounds=self.bounds if bounds is None else bounds,
+            random_state=random_state,
         )
 
     def to_torch(self, *, dtype: torch.dtype | None = torch.float32) -> torch.nn.Sequential:

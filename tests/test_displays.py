@@ -1,5 +1,6 @@
 """Displays: what is drawn is what was measured, and matplotlib comes only when something is drawn."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -190,6 +192,29 @@ def test_a_certificate_is_refused_where_there_is_none(linear, digits, settings):
         RobustnessCurveDisplay.from_estimator(linear, *digits, certificate=True, **settings)
 
 
+def test_a_certificate_of_another_score_is_refused(linear, digits):
+    message = "certificate=True certifies the accuracy, not scoring='neg_log_loss'; leave one of them out."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RobustnessCurveDisplay.from_estimator(linear, *digits, certificate=True, scoring="neg_log_loss")
+
+
+def test_a_student_is_measured_within_its_own_bounds(student, digits):
+    X, y = digits
+    bounded = copy.copy(student).set_params(bounds=(0, 1))
+    display = RobustnessCurveDisplay.from_estimator(bounded, X, y, "fgsm", [0, 0.3])
+    assert_array_equal(display.lines_[0].get_ydata(), bounded.robustness_curve(X, y, "fgsm", [0, 0.3]).scores)
+    free = robustness_curve(bounded, X, y, "fgsm", [0, 0.3])
+    assert display.lines_[0].get_ydata()[1] > free.scores[1]
+    pictures = AdversarialExamplesDisplay.from_estimator(bounded, X[:3], y[:3], epsilon=0.3)
+    assert 0 <= pictures.X_adversarial.min() <= pictures.X_adversarial.max() <= 1
+
+
+def test_axes_show_all_that_is_drawn_on_them(linear, digits):
+    first = RobustnessCurveDisplay.from_estimator(linear, *digits, epsilons=[0, 0.2, 0.8])
+    RobustnessCurveDisplay.from_estimator(linear, *digits, epsilons=[0, 0.1], ax=first.ax_)
+    assert first.ax_.get_xlim() == (0, 0.8)
+
+
 # --- losses ----------------------------------------------------------------------------------------
 
 
@@ -237,6 +262,28 @@ def test_scikit_learns_network_is_drawn_beside_ours(student, digits):
         TrainingCurveDisplay.from_estimator(LogisticRegression().fit(*digits))
 
 
+def test_changed_weights_are_noticed(student):
+    changed = copy.copy(student).set_params(lambda_trace=0.5)
+    with pytest.raises(
+        ValueError, match=re.escape("do not add up to phi's loss: one of lambda_ce, lambda_t")
+    ):
+        ObjectiveDisplay.from_estimator(changed)
+
+
+@unfinished
+def test_two_displays_share_the_axes_of_the_accuracy(digits):
+    X, y = digits
+    networks = [
+        MLPClassifier((n,), max_iter=3, early_stopping=True, random_state=0).fit(X, y) for n in (4, 60)
+    ]
+    first = TrainingCurveDisplay.from_estimator(networks[0])
+    second = TrainingCurveDisplay.from_estimator(networks[1], ax=first.ax_)
+    assert second.validation_ax_ is first.validation_ax_
+    assert len(first.figure_.axes) == 2
+    low, high = first.validation_ax_.get_ylim()
+    assert low < min(networks[0].validation_scores_) < max(networks[1].validation_scores_) < high
+
+
 # --- adversarial examples --------------------------------------------------------------------------
 
 
@@ -267,6 +314,17 @@ def test_pictures_need_a_shape_that_holds_the_features(student, digits):
         ValueError, match=re.escape("X has 2 features, which are no square; give image_shape=")
     ):
         AdversarialExamplesDisplay.from_estimator(iris, [[1.0, 2.0]], [0])
+
+
+def test_pictures_of_sparse_rows_are_drawn(student, digits):
+    X, y = digits[0][:2], digits[1][:2]
+    sparse = AdversarialExamplesDisplay.from_estimator(student, csr_matrix(X), y)
+    assert_array_equal(sparse.X, X)
+    assert_array_equal(
+        sparse.X_adversarial, AdversarialExamplesDisplay.from_estimator(student, X, y).X_adversarial
+    )
+    with pytest.raises(ValueError, match=re.escape("image_shape=4 must be a pair (height, width).")):
+        AdversarialExamplesDisplay.from_estimator(student, X, y, image_shape=4)
 
 
 def test_matplotlib_is_imported_when_something_is_drawn():

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from skantidistill.displays.figures import find_axes
 from skantidistill.robustness import adversarial_examples
@@ -83,7 +84,7 @@ class AdversarialExamplesDisplay:
         image_shape : tuple of int, default=None
             (height, width) of a row; None: a square.
         **settings
-            Of :func:`skantidistill.adversarial_examples`.
+            Of :func:`skantidistill.adversarial_examples`; without ``bounds`` a student has its own.
 
         Returns
         -------
@@ -97,11 +98,15 @@ class AdversarialExamplesDisplay:
             If ``image_shape`` does not hold the features, and as
             :func:`skantidistill.adversarial_examples`.
         """
-        moved = adversarial_examples(estimator, X, y, kind, epsilon, **settings)
-        shape = _check_shape(image_shape, moved.shape[1])
+        shape = _check_shape(image_shape, X.shape[1] if issparse(X) else np.shape(X)[-1])
+        if hasattr(estimator, "adversarial_examples"):  # a student's own bounds
+            moved = estimator.adversarial_examples(X, y, kind, epsilon, **settings)
+        else:
+            moved = adversarial_examples(estimator, X, y, kind, epsilon, **settings)
         blueprint = read_teacher(estimator)
         predicted = blueprint.classes[blueprint.logits(moved).argmax(axis=1)]
-        return cls(np.asarray(X), moved, np.asarray(y), predicted, shape).plot()
+        clean = X.toarray() if issparse(X) else np.asarray(X)
+        return cls(clean, moved, np.asarray(y), predicted, shape).plot()
 
     def plot(self) -> "AdversarialExamplesDisplay":
         """Draw into a new figure, and return the display."""
@@ -139,6 +144,8 @@ def _check_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
                 f"X has {n_features} features, which are no square; give image_shape=(height, width)."
             )
         return side, side
+    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 2:
+        raise ValueError(f"image_shape={image_shape!r} must be a pair (height, width).")
     height, width = image_shape
     if height * width != n_features:
         raise ValueError(

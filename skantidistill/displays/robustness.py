@@ -32,7 +32,7 @@ class RobustnessCurveDisplay:
     curves : dict, name -> list of RobustnessCurve
         What is drawn: a line a name, through curves of one kind and of the same scalar epsilons.
     certificates : dict, name -> list of RobustnessCurve, default=None
-        Certified curves; the area below is shaded: no attack brings the score there.
+        Certified curves; the area below is shaded: no attack brings the accuracy there.
     score_name : str, default="Accuracy"
         What the curves measure.
 
@@ -110,7 +110,7 @@ class RobustnessCurveDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; None: a new figure.
         **settings
-            Of :func:`skantidistill.robustness_curve`.
+            Of :func:`skantidistill.robustness_curve`; without ``bounds`` a student has its own.
 
         Returns
         -------
@@ -124,9 +124,7 @@ class RobustnessCurveDisplay:
             As :func:`skantidistill.robustness_curve`.
         """
         named = _by_name(estimator, name)
-        curves = {
-            n: [robustness_curve(e, X, y, kind, epsilons, **settings) for e in some] for n, some in named
-        }
+        curves = {n: [_measure(e, X, y, kind, epsilons, **settings) for e in some] for n, some in named}
         certificates = None
         if certificate:
             if kind not in ("fgsm", "pgd", "certified") or settings.get("norm", "linf") == "l2":
@@ -134,10 +132,14 @@ class RobustnessCurveDisplay:
                     f"certificate=True is for attacks within norm='linf', not for kind={kind!r} with "
                     f"norm={settings.get('norm')!r}; leave it out."
                 )
+            if settings.get("scoring") not in (None, "accuracy"):
+                raise ValueError(
+                    f"certificate=True certifies the accuracy, not scoring={settings['scoring']!r}; leave one "
+                    "of them out."
+                )
             shared = {s: settings[s] for s in ("mutable", "bounds", "sample_weight") if s in settings}
             certificates = {
-                n: [robustness_curve(e, X, y, "certified", epsilons, **shared) for e in some]
-                for n, some in named
+                n: [_measure(e, X, y, "certified", epsilons, **shared) for e in some] for n, some in named
             }
         scoring = settings.get("scoring")
         label = score_name or (scoring if isinstance(scoring, str) else "Score" if scoring else "Accuracy")
@@ -215,7 +217,7 @@ class RobustnessCurveDisplay:
             self.certificates_.append(certified)
         ax.set(xlabel=_TITLES[kind], ylabel=self.score_name)
         if epsilons[0] < epsilons[-1]:
-            ax.set_xlim(epsilons[0], epsilons[-1])
+            ax.set_xlim(*ax.dataLim.intervalx)  # that of all displays on these axes
         if self.score_name == "Accuracy":
             ax.set_ylim(0, 1)
             ax.yaxis.set_major_formatter("{x:.0%}")
@@ -250,6 +252,13 @@ class RobustnessCurveDisplay:
                 "one each."
             )
         return curves[0].kind
+
+
+def _measure(estimator: Any, *arguments: Any, **settings: Any) -> RobustnessCurve:
+    """Return the curve of an estimator; a student measures itself, within its own bounds."""
+    if hasattr(estimator, "robustness_curve"):
+        return estimator.robustness_curve(*arguments, **settings)
+    return robustness_curve(estimator, *arguments, **settings)
 
 
 def _by_name(given: Any, name: str | None) -> list[tuple[str, list[Any]]]:

@@ -91,6 +91,7 @@ class ObjectiveDisplay:
                 "phi did not run (phi_max_iter=0, no teacher, or no rows that it knows), so that there is "
                 "nothing to draw."
             )
+        self._check_sum()
         ax = find_axes(ax, type(self).__name__, figsize=(6.4, 4.2))
         epochs = np.arange(1, len(self.history) + 1)
         total = [row["train_loss"] for row in self.history]
@@ -109,6 +110,17 @@ class ObjectiveDisplay:
         ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _check_sum(self) -> None:
+        """Raise if the terms, so weighed, are not what phi minimised."""
+        for row in self.history:
+            terms = sum(weight * row.get(term, 0.0) for term, weight in self.weights.items())
+            if not np.isclose(terms, row["train_loss"], rtol=1e-3):
+                names = ", ".join(parameter for _, parameter in _TERMS.values())
+                raise ValueError(
+                    f"The terms, weighed by {self.weights}, do not add up to phi's loss: one of {names} was "
+                    "changed since fit; set it back, or fit again."
+                )
 
 
 class TrainingCurveDisplay:
@@ -206,7 +218,7 @@ class TrainingCurveDisplay:
         make_plain(ax)
         self.validation_ax_ = self.validation_line_ = None
         if self.validation_scores is not None:
-            right = self.validation_ax_ = ax.twinx()
+            right = self.validation_ax_ = _right_axes(ax)
             color = self.line_.get_color()
             (self.validation_line_,) = right.plot(
                 epochs[-len(self.validation_scores) :], self.validation_scores, color=color, linestyle="--"
@@ -218,6 +230,18 @@ class TrainingCurveDisplay:
             ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _right_axes(ax: Any) -> Any:
+    """Return the axes at the right, which another display may have made."""
+    for other in ax.figure.axes:
+        if (
+            other is not ax
+            and ax.get_shared_x_axes().joined(ax, other)
+            and other.bbox.bounds == ax.bbox.bounds
+        ):
+            return other
+    return ax.twinx()
 
 
 def _whole_epochs(ax: Any) -> None:
