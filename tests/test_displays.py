@@ -193,7 +193,7 @@ def test_a_certificate_is_refused_where_there_is_none(linear, digits, settings):
 
 
 def test_a_certificate_of_another_score_is_refused(linear, digits):
-    message = "certificate=True certifies the accuracy, not scoring='neg_log_loss'; leave one of them out."
+    message = "certificate=True certifies accuracy, not scoring='neg_log_loss'; leave one of them out."
     with pytest.raises(ValueError, match=re.escape(message)):
         RobustnessCurveDisplay.from_estimator(linear, *digits, certificate=True, scoring="neg_log_loss")
 

@@ -134,7 +134,7 @@ class RobustnessCurveDisplay:
                 )
             if settings.get("scoring") not in (None, "accuracy"):
                 raise ValueError(
-                    f"certificate=True certifies the accuracy, not scoring={settings['scoring']!r}; leave one "
+                    f"certificate=True certifies accuracy, not scoring={settings['scoring']!r}; leave one "
                     "of them out."
                 )
             shared = {s: settings[s] for s in ("mutable", "bounds", "sample_weight") if s in settings}
