@@ -316,6 +316,13 @@ def test_pictures_need_a_shape_that_holds_the_features(student, digits):
         AdversarialExamplesDisplay.from_estimator(iris, [[1.0, 2.0]], [0])
 
 
+def test_more_rows_than_pictures_can_be_seen_are_refused(linear, digits):
+    with pytest.raises(
+        ValueError, match=re.escape("X has 41 rows, and each becomes a column of pictures; give")
+    ):
+        AdversarialExamplesDisplay.from_estimator(linear, digits[0][:41], digits[1][:41])
+
+
 def test_pictures_of_sparse_rows_are_drawn(student, digits):
     X, y = digits[0][:2], digits[1][:2]
     sparse = AdversarialExamplesDisplay.from_estimator(student, csr_matrix(X), y)

@@ -12,6 +12,7 @@ from skantidistill.teachers import read_teacher
 
 __all__ = ["AdversarialExamplesDisplay"]
 
+MOST_ROWS = 40
 _ROWS = ("clean", "change", "attacked")
 
 
@@ -95,9 +96,15 @@ class AdversarialExamplesDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If ``image_shape`` does not hold the features, and as
+            If there are more than 40 rows or ``image_shape`` does not hold the features, and as
             :func:`skantidistill.adversarial_examples`.
         """
+        n_rows = X.shape[0] if issparse(X) else len(X)
+        if n_rows > MOST_ROWS:
+            raise ValueError(
+                f"X has {n_rows} rows, and each becomes a column of pictures; give at most {MOST_ROWS}, such "
+                "as X[:8] and y[:8]."
+            )
         shape = _check_shape(image_shape, X.shape[1] if issparse(X) else np.shape(X)[-1])
         if hasattr(estimator, "adversarial_examples"):  # a student's own bounds
             moved = estimator.adversarial_examples(X, y, kind, epsilon, **settings)
