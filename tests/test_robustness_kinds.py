@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
+from scipy.stats import kstest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer
@@ -21,6 +22,8 @@ from strategies import make_network, module_of, networks
 
 from skantidistill import adversarial_examples, measures, robustness_curve, robustness_score
 from skantidistill.blueprint import Blueprint
+from skantidistill.perturbations import input_noise
+from skantidistill.scoring import Points
 from skantidistill.teachers import read_teacher
 from tests.test_robustness import (
     attacked_by_autograd,
@@ -156,11 +159,12 @@ def test_pgd_is_never_weaker_than_fgsm(net, epsilon, norm, random_start, n_steps
     assert score(net, "pgd", epsilon, norm=norm, **climb) <= score(net, "fgsm", epsilon, norm=norm)
 
 
-@given(networks(), strengths, st.booleans())
-def test_no_certified_row_is_broken(net, epsilon, random_start):
+@given(networks(), strengths, st.booleans(), st.sampled_from([torch.float32, torch.float64]))
+def test_no_certified_row_is_broken(net, epsilon, random_start, dtype):
+    params, X = tuple(p.to(dtype) for p in net.params), net.X.to(dtype)
     for row in range(len(net.X)):
         one = make_network(net.sizes, net.activation, 0, n_rows=1)
-        one = type(net)(net.sizes, net.activation, net.params, net.X[row : row + 1], one.y, one.weight, None)
+        one = type(net)(net.sizes, net.activation, params, X[row : row + 1], one.y, one.weight, None)
         certified = score(one, "certified", epsilon)
         assert certified <= score(one, "pgd", epsilon, random_start=random_start, n_steps=5, random_state=0)
         assert certified <= score(one, "input_noise", epsilon, random_state=0)
@@ -518,3 +522,85 @@ def test_only_attacks_make_adversarial_examples():
     model = LogisticRegression(max_iter=500).fit(X, y)
     with pytest.raises(ValueError, match=re.escape("kind='certified' makes no adversarial examples; use")):
         adversarial_examples(model, X, y, "certified")
+
+
+# --- layouts, starts, precision --------------------------------------------------------------------
+
+LAYOUTS = {
+    "reversed rows": lambda X: X[::-1].copy()[::-1],
+    "reversed columns": lambda X: X[:, ::-1].copy()[:, ::-1],
+    "Fortran order": np.asfortranarray,
+    "read-only": np.copy,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_score_does_not_depend_on_how_rows_lie_in_memory(kind, layout, dtype):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    X = X.astype(dtype)
+    other = LAYOUTS[layout](X)
+    other.setflags(write=False)
+    settings = {"random_state": 0, "n_draws": 2}
+    expected = robustness_score(mlp, X, y, kind, 0.3, **settings)
+    assert robustness_score(mlp, other, y, kind, 0.3, **settings) == expected < mlp.score(X, y)
+
+
+@pytest.mark.parametrize("frozen", ["mutable", "epsilon"])
+def test_l2_starts_are_uniform_in_the_ball_of_the_features_that_move(frozen, monkeypatch):
+    net = make_network((6, 3), "relu", 0)
+    moves = np.array([True, False, True, False, False, False])
+    epsilon = np.array([0.5, 0.1, 2.0, 0.1, 0.1, 0.1])
+    X, starts = np.zeros((2000, 6)), []
+
+    def spy(*args):
+        starts.append(input_noise(*args).numpy())
+        return torch.from_numpy(starts[-1])
+
+    monkeypatch.setattr(measures, "input_noise", spy)
+    settings = {"mutable": moves} if frozen == "mutable" else {}
+    labels = module_of(net)(torch.from_numpy(X)).argmax(dim=1).numpy()
+    robustness_score(
+        *(module_of(net), X, labels, "pgd", epsilon if settings else epsilon * moves),
+        **(settings | {"norm": "l2", "n_steps": 1, "random_state": 0, "scoring": "accuracy"}),
+    )
+    (start,) = starts
+    assert (start[:, ~moves] == 0).all()
+    away = start[:, moves] / epsilon[moves]
+    radii = np.linalg.norm(away, axis=1)
+    assert len(radii) == 2000
+    # In the plane the square of the radius is uniform, and so is the angle.
+    assert kstest(radii**2, "uniform").pvalue > 1e-3
+    assert kstest(np.arctan2(*away.T) / (2 * np.pi) + 0.5, "uniform").pvalue > 1e-3
+    assert kstest(radii, "uniform").pvalue < 1e-9
+    assert kstest(radii**6, "uniform").pvalue < 1e-9
+
+
+def test_a_given_step_is_the_length_in_the_features_that_move(monkeypatch):
+    # The length of an l2 step must not count what can't move: with a frozen feature of steepest slope, the
+    # climb is that in the other features alone.
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(2, 3)) * [1.0, 50.0, 1.0]
+    whole, part = (
+        Blueprint((w,), (np.array([0.0, 3.0]),), "relu", np.arange(2)) for w in (weight, weight[:, [0, 2]])
+    )
+    X = rng.normal(size=(40, 3)) * [1, 0, 1]
+    y = whole.logits(X).argmax(axis=1)
+    mutable = np.array([True, False, True])
+    settings = {"norm": "l2", "n_steps": 3, "random_start": False, "step_size": 0.1, "n_restarts": 1}
+    trials = [
+        measures.Trial(rows, y, None, 1, 0, settings | {"mutable": moves, "scoring": None})
+        for rows, moves in ((X, mutable), (X[:, mutable], None))
+    ]
+    ends, climb = [], measures.climb
+
+    def spy(*args, **kwargs):
+        ends.append(climb(*args, **kwargs).numpy())
+        return torch.from_numpy(ends[-1])
+
+    monkeypatch.setattr(measures, "climb", spy)
+    for blueprint, trial in zip((whole, part), trials, strict=True):
+        measures.measure_pgd(blueprint, trial, [5.0], Points(trial.X.shape, trial.X.dtype))
+    assert_allclose(ends[0][:, mutable], ends[1], rtol=1e-9)
+    assert_allclose(np.linalg.norm(ends[1] - X[:, mutable], axis=1), 0.3, rtol=1e-9)
