@@ -185,12 +185,12 @@ def _step_size(trial: Trial, epsilon: Tensor) -> Tensor:
 
 
 def measure_certified(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:
-    """Count the rows whose label provably wins in the whole box."""
-    unit = np.finfo(trial.X.dtype).eps
+    """Count the rows whose label provably wins in the whole box, in the precision of X and the parameters."""
+    unit = 2 * np.finfo(trial.X.dtype).eps
     for rows, X, y in trial.batches():
         centre = X.astype(np.float64)
         for index, epsilon in enumerate(map(trial.reach, strengths)):
-            # An attack in the dtype of X ends up to a unit in the last place further away.
+            # An attack in the dtype of X ends up to two units in the last place further away.
             reach = (epsilon + unit * (np.abs(centre) + epsilon)) * (np.asarray(epsilon) > 0)
             low, high = centre - reach, centre + reach
             if trial.bounds is not None:
@@ -198,7 +198,7 @@ def measure_certified(blueprint: Blueprint, trial: Trial, strengths: list[Any], 
                     np.clip(ends, *(b.astype(X.dtype).astype(np.float64) for b in trial.bounds))
                     for ends in (low, high)
                 )
-            tally.add_hits(index, 0, rows, certified_margins(blueprint, low, high, y) > 0)
+            tally.add_hits(index, 0, rows, certified_margins(blueprint, low, high, y, X.dtype) > 0)
 
 
 def measure_input_noise(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:

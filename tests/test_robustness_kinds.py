@@ -604,3 +604,67 @@ def test_a_given_step_is_the_length_in_the_features_that_move(monkeypatch):
         measures.measure_pgd(blueprint, trial, [5.0], Points(trial.X.shape, trial.X.dtype))
     assert_allclose(ends[0][:, mutable], ends[1], rtol=1e-9)
     assert_allclose(np.linalg.norm(ends[1] - X[:, mutable], axis=1), 0.3, rtol=1e-9)
+
+
+def nearest_to_the_boundary(predict, X):
+    """Points of X's dtype next to the boundary: between rows of different labels, halved until they touch."""
+    labels = predict(X)
+    left, right = X[labels == 0], X[labels == 1]
+    left, right = left[: len(right)], right[: len(left)]
+    for _ in range(80):
+        middle = ((left + right) / 2).astype(X.dtype)
+        zero = (predict(middle) == 0)[:, None]
+        left, right = np.where(zero, middle, left), np.where(zero, right, middle)
+    return np.concatenate([left, right])
+
+
+def models_at_the_boundary(dtype):
+    """Fitted models whose parameters are of a dtype, with rows of it."""
+    X, y = make_rows(2)
+    single, far = X.astype(dtype), (X + 1e6).astype(dtype)
+    net = make_network(
+        (4, 30, 20, 2), "tanh", 0, dtype=torch.float32 if dtype == np.float32 else torch.float64
+    )
+    scaled = make_pipeline(
+        StandardScaler(), MLPClassifier((8,), learning_rate_init=0.02, max_iter=40, random_state=0)
+    )
+    return {
+        "logistic": (LogisticRegression().fit(single, y), single),
+        "torch": (module_of(net), single),
+        "scaled": (scaled.fit(far, y), far),
+    }
+
+
+@pytest.mark.parametrize("name", ["logistic", "torch", "scaled"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_certified_row_is_broken_where_rounding_decides(name, dtype):
+    model, X = models_at_the_boundary(dtype)[name]
+    blueprint = read_teacher(model)
+    assert blueprint.dtype == dtype
+
+    def labels(rows):
+        return blueprint.classes[blueprint.logits(rows).argmax(axis=1)]
+
+    rows = nearest_to_the_boundary(lambda rows: blueprint.logits(rows).argmax(axis=1), X)
+    assert len(rows) > 50
+    right, wrong = labels(rows), blueprint.classes[1 - blueprint.logits(rows).argmax(axis=1)]
+    epsilons = [0.0, 1e-9, 1e-6, 1e-3]
+    for y in (right, wrong):
+        certified, pgd, noise = (
+            robustness_curve(model, rows, y, kind, epsilons, random_state=0).scores
+            for kind in ("certified", "pgd", "input_noise")
+        )
+        assert (certified <= pgd).all()
+        assert (certified <= noise).all()
+    assert pgd[0] == 0  # of the wrong labels
+    # Nor by another order of summation, or by the model's own code.
+    one_by_one = np.concatenate([labels(row[None]) for row in rows])
+    own = one_by_one if name == "torch" else model.predict(rows)
+    for row, label in zip(*(a[(one_by_one != right) | (own != right)] for a in (rows, right)), strict=True):
+        assert robustness_score(model, row[None], [label], "certified", 0.0) == 0
+    if name == "scaled" and dtype == np.float32:
+        assert (own != right).any()  # StandardScaler rounds its mean
+    # Away from the boundary it holds.
+    clean = labels(X)
+    assert robustness_score(model, X, clean, "certified", 0.0) > (0.4 if name == "scaled" else 0.97)
