@@ -668,3 +668,21 @@ def test_no_certified_row_is_broken_where_rounding_decides(name, dtype):
     # Away from the boundary it holds.
     clean = labels(X)
     assert robustness_score(model, X, clean, "certified", 0.0) > (0.4 if name == "scaled" else 0.97)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_common_offset_of_the_logits_changes_no_attack(seed):
+    # Steps as long as the box, so that the last iterate is often not the worst.
+    net = make_network((2, 4, 3), "tanh", seed, n_rows=300)
+    X, labels = net.X.numpy(), module_of(net)(net.X).argmax(dim=1).numpy()
+    settings = {"random_state": 0, "n_steps": 4, "step_size": 0.5}
+    scores = []
+    for offset in (0, 1e6):
+        params = (*net.params[:-1], net.params[-1] + offset)
+        module = module_of(type(net)(net.sizes, net.activation, params, net.X, net.y, net.weight, None))
+        for scoring in (None, "accuracy"):
+            curve = robustness_curve(module, X, labels, "pgd", [0.2, 0.5], scoring=scoring, **settings)
+            scores.append(curve.scores)
+    for other in scores[1:]:
+        assert_allclose(other, scores[0], rtol=1e-14)
+    assert (scores[0] < robustness_curve(module, X, labels, "fgsm", [0.2, 0.5]).scores).any()
