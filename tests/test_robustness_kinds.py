@@ -686,3 +686,47 @@ def test_a_common_offset_of_the_logits_changes_no_attack(seed):
     for other in scores[1:]:
         assert_allclose(other, scores[0], rtol=1e-14)
     assert (scores[0] < robustness_curve(module, X, labels, "fgsm", [0.2, 0.5]).scores).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "random_start", "draws"),
+    [
+        ("fgsm", None, False),
+        ("certified", None, False),
+        ("pgd", False, False),
+        ("pgd", True, True),
+        ("input_noise", None, True),
+        ("parameter_noise", None, True),
+    ],
+)
+def test_what_draws_nothing_leaves_a_random_state_as_it_was(kind, random_start, draws):
+    model, (X, y) = fit_logistic(3), make_rows()
+    state = np.random.RandomState(0)
+    robustness_score(model, X, y, kind, 0.1, random_start=random_start, random_state=state)
+    before, after = (s.get_state()[1:3] for s in (np.random.RandomState(0), state))
+    same = np.array_equal(before[0], after[0]) and before[1] == after[1]
+    assert same == (not draws)
+
+
+def test_series_of_epsilon_and_bounds_are_matched_by_name():
+    X, y = make_rows()
+    frame = pd.DataFrame(X.clip(-1, 1), columns=["age", "width", "depth", "mass"])
+    model = LogisticRegression(max_iter=1000).fit(frame, y)
+    values = {"epsilon": [0.6, 0.0, 0.2, 0.4], "low": [-1.0, -1.5, -2, -3], "high": [1.0, 1.1, 2, 3]}
+    order = ["mass", "age", "depth", "width"]
+
+    def held(take, epsilon=True, bounds=True):
+        arrays = {
+            name: take(pd.Series(v, index=frame.columns)[order])
+            if (epsilon if name == "epsilon" else bounds)
+            else np.array(v)
+            for name, v in values.items()
+        }
+        ends = (arrays["low"], arrays["high"])
+        return robustness_score(model, frame, y, epsilon=arrays["epsilon"], bounds=ends)
+
+    expected = held(None, False, False)
+    assert held(lambda s: s) == expected
+    # Siblings: in the order in which the Series have them.
+    assert held(lambda s: s.to_numpy(), bounds=False) != expected
+    assert held(lambda s: s.to_numpy(), epsilon=False) != expected
