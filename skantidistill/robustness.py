@@ -255,7 +255,7 @@ def robustness_curve(
         estimator, X, y, kind, epsilons, given, bounds, n_draws, random_state
     )
     weight = None if sample_weight is None else check_weight(sample_weight, np.empty(len(trial.y)))
-    scorer = find_scorer(scoring)
+    scorer = find_scorer(scoring, weight is not None)
     tables = []
     # A scorer needs the logits of all rows: those of one strength at a time.
     for group in [strengths] if scorer is None else [[strength] for strength in strengths]:
@@ -316,7 +316,7 @@ def adversarial_examples(
     >>> model.score(moved, y) == robustness_score(model, X, y, "pgd", 0.5, random_state=0) < model.score(X, y)
     True
     """
-    if kind not in ATTACKS:
+    if not isinstance(kind, str) or kind not in ATTACKS:
         raise ValueError(f"kind={kind!r} makes no adversarial examples; use one of {sorted(ATTACKS)}.")
     given = {
         "norm": norm,
