@@ -8,9 +8,11 @@ from skantidistill.perturbations import Ball
 
 __all__ = ["climb", "worst_margin"]
 
-#: A row counts as broken while climbing if its margin is this share of its largest logit: one that
-#: another order of summation, or double precision, will not undo.
+#: A row counts as broken while climbing if its margin is this share of how far its logits lay apart at the
+#: start, which a common offset of them does not change; another order of summation, or double precision, will
+#: then not undo it. Offset or not, it must also be above this many rounding errors of the largest logit.
 FIRM = 1e-4
+FIRM_ERRORS = 16
 #: Rows are dropped once this share of them is broken: seldom enough that copying the others pays.
 DROPPED = 0.25
 
@@ -50,9 +52,8 @@ def climb(
     n_steps : int
         Number of steps.
     until_broken : bool
-        Whether a row stops at the first iterate that another label wins firmly, instead of the best one;
-        which of the iterates is kept of a row that holds is then its last. For an accuracy this is all the
-        same.
+        Whether a row may stop at an iterate that another label wins firmly, instead of looking for a better
+        one. For an accuracy this is all the same.
 
     Returns
     -------
@@ -60,6 +61,7 @@ def climb(
     """
     kept, moved = start.clone(), start
     highest = torch.full((len(start),), -torch.inf, dtype=start.dtype)
+    firm = torch.zeros(len(start), dtype=torch.bool)
     rows = torch.arange(len(start))  # those that still climb
     for step in range(n_steps + 1):
         last = step == n_steps
@@ -67,14 +69,16 @@ def climb(
             logits = forward(params, moved, activation)[1]
         else:
             logits, slope = logits_and_margin_gradient(params, moved, y[rows], activation)
+        if step == 0:
+            spread = logits.amax(dim=-1) - logits.amin(dim=-1)
         margin = worst_margin(logits, y[rows])
         better = margin > highest[rows]
-        if until_broken and not last:
-            better &= margin > FIRM * logits.abs().amax(dim=-1)
         kept[rows[better]], highest[rows[better]] = moved[better], margin[better]
         if last:
             break
-        holds = highest[rows] == -torch.inf
+        error = FIRM_ERRORS * torch.finfo(logits.dtype).eps * logits.abs().amax(dim=-1)
+        firm[rows] |= margin > FIRM * spread[rows] + error
+        holds = ~firm[rows]
         if until_broken and holds.sum() <= (1 - DROPPED) * len(rows):
             rows, moved, slope, ball = rows[holds], moved[holds], slope[holds], ball.rows(holds)
             if not len(rows):

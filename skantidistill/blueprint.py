@@ -119,10 +119,13 @@ class Blueprint:
         )
 
     def scaled(self, X: Any) -> Any:
-        """Return what the first layer sees of X."""
+        """Return what the first layer sees of X, in X's dtype.
+
+        It is computed in double precision: a shift that is large beside the scaled values cancels.
+        """
         if self.input_scale is None or self.input_shift is None:
             return X
-        return X * self.input_scale.astype(X.dtype) + self.input_shift.astype(X.dtype)
+        return (X * self.input_scale + self.input_shift).astype(X.dtype, copy=False)
 
     def folded(self) -> "Blueprint":
         """Return the same function with the input scaling as part of the first layer."""

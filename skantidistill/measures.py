@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,11 +87,11 @@ def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally:
     for rows, X, y in trial.batches(n_copies=n_restarts):
         clean, codes = torch.from_numpy(X), torch.from_numpy(y)
         slope = margin_gradient(params, clean, codes, blueprint.activation)
-        offsets = [_random_offsets(trial, stream, X.shape) for stream in streams]
+        draws = [_draw_starts(trial, stream, X.shape) for stream in streams]
         for index, epsilon in enumerate(reaches):
             worst = _Worst(blueprint, clean, y)
             worst.offer(_full_step(clean, slope, epsilon, bounds, norm))
-            for start in offsets if epsilon.any() else []:
+            for draw in draws if epsilon.any() else []:
                 rest = worst.open_rows(tally.until_broken)
                 if not len(rest):
                     break
@@ -99,9 +99,9 @@ def measure_pgd(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally:
                     params,
                     blueprint.activation,
                     BALLS[norm].around(clean[rest], epsilon, bounds),
-                    input_noise(clean[rest], epsilon, start[rest], bounds)
-                    if start is not None
-                    else clean[rest],
+                    clean[rest]
+                    if draw is None
+                    else input_noise(clean[rest], epsilon, draw.offsets(rest, epsilon), bounds),
                     codes[rest],
                     step_size=_step_size(trial, epsilon),
                     n_steps=trial.settings["n_steps"],
@@ -148,18 +148,32 @@ class _Worst:
         return logits.argmax(axis=1) != y, others.max(axis=1) - logits[everyone, y]
 
 
-def _random_offsets(trial: Trial, stream: np.random.RandomState, shape: tuple[int, ...]) -> Tensor | None:
-    """Return uniform points of the unit ball, in the coordinates that may move; None: begin at X."""
+class _Starts(NamedTuple):
+    """What every strength makes uniform points of its unit ball of; ``radius`` is None for a cube."""
+
+    direction: Tensor
+    radius: Tensor | None
+
+    def offsets(self, rows: Tensor, epsilon: Tensor) -> Tensor:
+        """Return the points for some rows, in the coordinates that may move."""
+        if self.radius is None:
+            return self.direction[rows]
+        moving = (epsilon > 0).expand(self.direction.shape[1])
+        offsets = self.direction[rows] * moving
+        # The radius of a uniform point of a ball of n dimensions is the n-th root of a uniform number.
+        radius = self.radius[rows] ** (1 / int(moving.sum()))
+        return (radius * offsets / offsets.norm(dim=1, keepdim=True)).to(epsilon.dtype)
+
+
+def _draw_starts(trial: Trial, stream: np.random.RandomState, shape: tuple[int, ...]) -> _Starts | None:
+    """Draw the starts of a climb from every row; None: it begins at the row itself."""
     if not trial.settings["random_start"]:
         return None
     if trial.settings["norm"] == "linf":
-        return trial.in_tensors(stream.uniform(-1, 1, size=shape))[0]
-    mutable = trial.settings["mutable"]
-    offsets = stream.standard_normal(shape) * (1.0 if mutable is None else mutable)
-    n_mutable = shape[1] if mutable is None else np.count_nonzero(mutable)
-    # The radius of a uniform point of a ball is the n-th root of a uniform number.
-    radius = stream.uniform(size=(shape[0], 1)) ** (1 / n_mutable)
-    return trial.in_tensors(radius * offsets / np.linalg.norm(offsets, axis=1, keepdims=True))[0]
+        return _Starts(trial.in_tensors(stream.uniform(-1, 1, size=shape))[0], None)
+    return _Starts(
+        torch.from_numpy(stream.standard_normal(shape)), torch.from_numpy(stream.uniform(size=(shape[0], 1)))
+    )
 
 
 def _step_size(trial: Trial, epsilon: Tensor) -> Tensor:
@@ -171,12 +185,12 @@ def _step_size(trial: Trial, epsilon: Tensor) -> Tensor:
 
 
 def measure_certified(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:
-    """Count the rows whose label provably wins in the whole box."""
-    unit = np.finfo(trial.X.dtype).eps
+    """Count the rows whose label provably wins in the whole box, in the precision of X and the parameters."""
+    unit = 2 * np.finfo(trial.X.dtype).eps
     for rows, X, y in trial.batches():
         centre = X.astype(np.float64)
         for index, epsilon in enumerate(map(trial.reach, strengths)):
-            # An attack in the dtype of X ends up to a unit in the last place further away.
+            # An attack in the dtype of X ends up to two units in the last place further away.
             reach = (epsilon + unit * (np.abs(centre) + epsilon)) * (np.asarray(epsilon) > 0)
             low, high = centre - reach, centre + reach
             if trial.bounds is not None:
@@ -184,7 +198,7 @@ def measure_certified(blueprint: Blueprint, trial: Trial, strengths: list[Any], 
                     np.clip(ends, *(b.astype(X.dtype).astype(np.float64) for b in trial.bounds))
                     for ends in (low, high)
                 )
-            tally.add_hits(index, 0, rows, certified_margins(blueprint, low, high, y) > 0)
+            tally.add_hits(index, 0, rows, certified_margins(blueprint, low, high, y, X.dtype) > 0)
 
 
 def measure_input_noise(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:

@@ -60,7 +60,8 @@ class NoisyCopies:
             stacked = X.astype(np.float32) @ shift.reshape(-1, shift.shape[-1]).numpy().T
             noisy = torch.from_numpy(stacked).reshape(X.shape[0], *shift.shape[:2]).transpose(0, 1)
         else:
-            rows = torch.tensor(X)  # a copy: torch takes no read-only rows
+            # A copy: torch takes no rows that are read-only or have negative strides.
+            rows = torch.from_numpy(np.array(X, order="C"))
             clean = torch.addmm(bias, rows.to(weight.dtype), weight.T)
             noisy = torch.matmul(rows.float(), shift.transpose(1, 2))
         noisy = noisy.add_(offset[:, None]).to(weight.dtype)

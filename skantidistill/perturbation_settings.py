@@ -71,7 +71,11 @@ def check_by_feature(settings: dict[str, Any], n_features: int, columns: Any) ->
 def check_strengths(kind: str, epsilons: Any, n_features: int, columns: Any) -> list[Any]:
     """Return the strengths of a curve, each a scalar or one value a feature; None: the kind's usual ones."""
     given: Any = KINDS[kind].epsilons if epsilons is None else epsilons
-    if not hasattr(given, "__len__"):
+    if (
+        not hasattr(given, "__len__")
+        or getattr(given, "ndim", 1) == 0
+        or isinstance(given, (str, bytes, dict))
+    ):
         raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
     if len(given) == 0:
         raise ValueError("epsilons is empty; give at least one strength.")

@@ -1,6 +1,7 @@
 """Score perturbed predictions whose logits come in blocks, by accuracy or by any scorer of scikit-learn."""
 
 from collections.abc import Callable
+from inspect import signature
 from numbers import Real
 from typing import Any
 
@@ -45,8 +46,27 @@ class PerturbedClassifier(AnswersByLogits, ClassifierMixin, BaseEstimator):
         return self.logits
 
 
-def find_scorer(scoring: Any) -> Callable[..., Any] | None:
-    """Return the scorer of a name, or a function ``(estimator, X, y)`` as it is; None stands for accuracy."""
+def find_scorer(scoring: Any, weighted: bool = False) -> Callable[..., Any] | None:
+    """Return the scorer of a name, or a function ``(estimator, X, y)`` as it is; None stands for accuracy.
+
+    Raise if it is ``weighted``, to be called with ``sample_weight``, and does not take that.
+    """
+    scorer = _find_scorer(scoring)
+    if weighted and scorer is not None and not _takes_weight(scorer):
+        raise TypeError(
+            f"scoring={scoring!r} takes no sample_weight; leave sample_weight out, or give a scorer that "
+            "takes it, such as a function (estimator, X, y, sample_weight)."
+        )
+    return scorer
+
+
+def _takes_weight(scorer: Callable[..., Any]) -> bool:
+    # A scorer of scikit-learn takes all keywords, and hands them on to its metric.
+    parameters = signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _find_scorer(scoring: Any) -> Callable[..., Any] | None:
     if scoring is None:
         return None
     if isinstance(scoring, str):

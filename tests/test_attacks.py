@@ -1,5 +1,6 @@
 """Laws of the climb that keeps the worst point of every row."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,8 +75,10 @@ def test_the_last_iterate_is_not_always_the_worst():
     assert fallen > 0
 
 
-def test_rows_that_are_broken_are_dropped(monkeypatch):
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_rows_that_are_broken_are_dropped(offset, monkeypatch):
     net = make_network((4, 8, 3), "relu", 0, n_rows=200)
+    net.params[-1].add_(offset)  # which all logits have in common
     sizes = []
 
     def counted(params, X, y, activation):

@@ -49,6 +49,29 @@ def test_scalers_are_part_of_the_first_layer(scaler):
     assert_allclose(softmax(logits, axis=1), pipeline.predict_proba(X), rtol=1e-9, atol=1e-12)
 
 
+def test_scalers_are_folded_in_double_precision_whatever_the_module_is_in():
+    # The bias that takes in a shift of 1e4 is a small difference of large products.
+    X, y = make_rows()
+    far = (X + 1e4).astype(np.float32)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(far, y)
+    blueprint = read_teacher(pipeline)
+    assert blueprint.dtype == np.float32
+    wide = blueprint.astype(np.float64).folded()
+    for dtype in (torch.float64, torch.float32, None):
+        weight, bias = (p.detach().numpy() for p in to_torch(pipeline, dtype=dtype).parameters())
+        assert_array_equal(weight, wide.weights[0].astype(weight.dtype))
+        assert_array_equal(bias, wide.biases[0].astype(bias.dtype))
+    module = to_torch(pipeline, dtype=torch.float64)
+    assert_allclose(
+        module(torch.from_numpy(far).double()).detach().numpy(),
+        blueprint.astype(np.float64).logits(far.astype(float)),
+        rtol=0,
+        atol=1e-9,
+    )
+    # Sibling: folded in single precision it is another function.
+    assert np.abs(blueprint.folded().biases[0] - wide.biases[0]).max() > 1e-4
+
+
 @given(networks())
 def test_reading_the_module_gives_the_network_back(net):
     blueprint = read_teacher(module_of(net))

@@ -88,3 +88,22 @@ def test_relative_noise_does_not_see_how_a_relu_network_shares_its_scale(relativ
         assert_array_equal(one, two)
     else:
         assert abs(one - two).max() > 0.1
+
+
+LAYOUTS = {
+    "reversed rows": lambda X: X[::-1].copy()[::-1],
+    "reversed columns": lambda X: X[:, ::-1].copy()[:, ::-1],
+    "Fortran order": np.asfortranarray,
+    "every second": lambda X: np.repeat(X, 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_rows_may_lie_in_memory_in_any_order_and_be_read_only(layout):
+    net = make_network((3, 5, 3), "relu", 0, n_rows=6)
+    copies = NoisyCopies(net.params, drawn(net, 3, 0), "relu", False)
+    X = LAYOUTS[layout](net.X.numpy())
+    assert X.strides != net.X.numpy().strides
+    X.setflags(write=False)
+    (got,), (expected,) = copies.logits(X, [0.3]), copies.logits(net.X.numpy(), [0.3])
+    assert_array_equal(got, expected)

@@ -1,4 +1,4 @@
-"""The code in README and docs runs as it stands and prints what it says."""
+"""The code in README and docs runs as it stands and prints what it says; tables have whole rows."""
 
 import re
 from pathlib import Path
@@ -37,3 +37,40 @@ def test_every_code_block_runs_and_prints_the_text_below_it(
         assert [float(n) for n in re.findall(NUMBER, output)] == pytest.approx(
             [float(n) for n in re.findall(NUMBER, printed)], abs=0.03
         )
+
+
+def cells(row):
+    """The cells of a row of a markdown table; an escaped pipe, and only that, is part of one."""
+    return re.split(r"(?<!\\)\|", row.strip().removeprefix("|").removesuffix("|"))
+
+
+def tables(text):
+    """Yield the tables of a page, each a list of rows, outside of fenced code."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for table in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        yield table.splitlines()
+
+
+def test_cells_are_split_at_pipes_that_are_not_escaped():
+    assert cells(r"| a \| b | `c` |  |") == [r" a \| b ", " `c` ", "  "]
+    page = "| a |\n|---|\n| b |\n\ntext\n```\n| no table |\n```\n| c |\n|---|\n"
+    assert list(tables(page)) == [["| a |", "|---|", "| b |"], ["| c |", "|---|"]]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_row_of_a_table_has_as_many_cells_as_its_header(page):
+    text = page.read_text(encoding="utf-8")
+    found = list(tables(text))
+    # A rule under a header is where a table is, whether it is found above or not.
+    assert len(found) == len(re.findall(r"^\|[ :|-]+\|$", text, re.MULTILINE))
+    for header, rule, *rows in found:
+        assert re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", rule), header
+        for row in (rule, *rows):
+            assert len(cells(row)) == len(cells(header)), row
+
+
+def test_there_are_tables():
+    assert sum(len(list(tables(page.read_text(encoding="utf-8")))) for page in PAGES) >= 3

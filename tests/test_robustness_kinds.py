@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
+from scipy.stats import kstest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer
@@ -21,6 +22,8 @@ from strategies import make_network, module_of, networks
 
 from skantidistill import adversarial_examples, measures, robustness_curve, robustness_score
 from skantidistill.blueprint import Blueprint
+from skantidistill.perturbations import input_noise
+from skantidistill.scoring import Points
 from skantidistill.teachers import read_teacher
 from tests.test_robustness import (
     attacked_by_autograd,
@@ -156,11 +159,12 @@ def test_pgd_is_never_weaker_than_fgsm(net, epsilon, norm, random_start, n_steps
     assert score(net, "pgd", epsilon, norm=norm, **climb) <= score(net, "fgsm", epsilon, norm=norm)
 
 
-@given(networks(), strengths, st.booleans())
-def test_no_certified_row_is_broken(net, epsilon, random_start):
+@given(networks(), strengths, st.booleans(), st.sampled_from([torch.float32, torch.float64]))
+def test_no_certified_row_is_broken(net, epsilon, random_start, dtype):
+    params, X = tuple(p.to(dtype) for p in net.params), net.X.to(dtype)
     for row in range(len(net.X)):
         one = make_network(net.sizes, net.activation, 0, n_rows=1)
-        one = type(net)(net.sizes, net.activation, net.params, net.X[row : row + 1], one.y, one.weight, None)
+        one = type(net)(net.sizes, net.activation, params, X[row : row + 1], one.y, one.weight, None)
         certified = score(one, "certified", epsilon)
         assert certified <= score(one, "pgd", epsilon, random_start=random_start, n_steps=5, random_state=0)
         assert certified <= score(one, "input_noise", epsilon, random_state=0)
@@ -518,3 +522,238 @@ def test_only_attacks_make_adversarial_examples():
     model = LogisticRegression(max_iter=500).fit(X, y)
     with pytest.raises(ValueError, match=re.escape("kind='certified' makes no adversarial examples; use")):
         adversarial_examples(model, X, y, "certified")
+
+
+# --- layouts, starts, precision --------------------------------------------------------------------
+
+LAYOUTS = {
+    "reversed rows": lambda X: X[::-1].copy()[::-1],
+    "reversed columns": lambda X: X[:, ::-1].copy()[:, ::-1],
+    "Fortran order": np.asfortranarray,
+    "read-only": np.copy,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_score_does_not_depend_on_how_rows_lie_in_memory(kind, layout, dtype):
+    mlp, (X, y) = fit_mlp(), make_rows()
+    X = X.astype(dtype)
+    other = LAYOUTS[layout](X)
+    other.setflags(write=False)
+    settings = {"random_state": 0, "n_draws": 2}
+    expected = robustness_score(mlp, X, y, kind, 0.3, **settings)
+    assert robustness_score(mlp, other, y, kind, 0.3, **settings) == expected < mlp.score(X, y)
+
+
+@pytest.mark.parametrize("frozen", ["mutable", "epsilon"])
+def test_l2_starts_are_uniform_in_the_ball_of_the_features_that_move(frozen, monkeypatch):
+    net = make_network((6, 3), "relu", 0)
+    moves = np.array([True, False, True, False, False, False])
+    epsilon = np.array([0.5, 0.1, 2.0, 0.1, 0.1, 0.1])
+    X, starts = np.zeros((2000, 6)), []
+
+    def spy(*args):
+        starts.append(input_noise(*args).numpy())
+        return torch.from_numpy(starts[-1])
+
+    monkeypatch.setattr(measures, "input_noise", spy)
+    settings = {"mutable": moves} if frozen == "mutable" else {}
+    labels = module_of(net)(torch.from_numpy(X)).argmax(dim=1).numpy()
+    robustness_score(
+        *(module_of(net), X, labels, "pgd", epsilon if settings else epsilon * moves),
+        **(settings | {"norm": "l2", "n_steps": 1, "random_state": 0, "scoring": "accuracy"}),
+    )
+    (start,) = starts
+    assert (start[:, ~moves] == 0).all()
+    away = start[:, moves] / epsilon[moves]
+    radii = np.linalg.norm(away, axis=1)
+    assert len(radii) == 2000
+    # In the plane the square of the radius is uniform, and so is the angle.
+    assert kstest(radii**2, "uniform").pvalue > 1e-3
+    assert kstest(np.arctan2(*away.T) / (2 * np.pi) + 0.5, "uniform").pvalue > 1e-3
+    assert kstest(radii, "uniform").pvalue < 1e-9
+    assert kstest(radii**6, "uniform").pvalue < 1e-9
+
+
+def test_a_given_step_is_the_length_in_the_features_that_move(monkeypatch):
+    # The length of an l2 step must not count what can't move: with a frozen feature of steepest slope, the
+    # climb is that in the other features alone.
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(2, 3)) * [1.0, 50.0, 1.0]
+    whole, part = (
+        Blueprint((w,), (np.array([0.0, 3.0]),), "relu", np.arange(2)) for w in (weight, weight[:, [0, 2]])
+    )
+    X = rng.normal(size=(40, 3)) * [1, 0, 1]
+    y = whole.logits(X).argmax(axis=1)
+    mutable = np.array([True, False, True])
+    settings = {"norm": "l2", "n_steps": 3, "random_start": False, "step_size": 0.1, "n_restarts": 1}
+    trials = [
+        measures.Trial(rows, y, None, 1, 0, settings | {"mutable": moves, "scoring": None})
+        for rows, moves in ((X, mutable), (X[:, mutable], None))
+    ]
+    ends, climb = [], measures.climb
+
+    def spy(*args, **kwargs):
+        ends.append(climb(*args, **kwargs).numpy())
+        return torch.from_numpy(ends[-1])
+
+    monkeypatch.setattr(measures, "climb", spy)
+    for blueprint, trial in zip((whole, part), trials, strict=True):
+        measures.measure_pgd(blueprint, trial, [5.0], Points(trial.X.shape, trial.X.dtype))
+    assert_allclose(ends[0][:, mutable], ends[1], rtol=1e-9)
+    assert_allclose(np.linalg.norm(ends[1] - X[:, mutable], axis=1), 0.3, rtol=1e-9)
+
+
+def nearest_to_the_boundary(predict, X):
+    """Points of X's dtype next to the boundary: between rows of different labels, halved until they touch."""
+    labels = predict(X)
+    left, right = X[labels == 0], X[labels == 1]
+    left, right = left[: len(right)], right[: len(left)]
+    for _ in range(80):
+        middle = ((left + right) / 2).astype(X.dtype)
+        zero = (predict(middle) == 0)[:, None]
+        left, right = np.where(zero, middle, left), np.where(zero, right, middle)
+    return np.concatenate([left, right])
+
+
+def models_at_the_boundary(dtype):
+    """Fitted models whose parameters are of a dtype, with rows of it."""
+    X, y = make_rows(2)
+    single, far = X.astype(dtype), (X + 1e6).astype(dtype)
+    net = make_network(
+        (4, 30, 20, 2), "tanh", 0, dtype=torch.float32 if dtype == np.float32 else torch.float64
+    )
+    scaled = make_pipeline(
+        StandardScaler(), MLPClassifier((8,), learning_rate_init=0.02, max_iter=40, random_state=0)
+    )
+    return {
+        "logistic": (LogisticRegression().fit(single, y), single),
+        "torch": (module_of(net), single),
+        "scaled": (scaled.fit(far, y), far),
+    }
+
+
+@pytest.mark.parametrize("name", ["logistic", "torch", "scaled"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_certified_row_is_broken_where_rounding_decides(name, dtype):
+    model, X = models_at_the_boundary(dtype)[name]
+    blueprint = read_teacher(model)
+    assert blueprint.dtype == dtype
+
+    def labels(rows):
+        return blueprint.classes[blueprint.logits(rows).argmax(axis=1)]
+
+    rows = nearest_to_the_boundary(lambda rows: blueprint.logits(rows).argmax(axis=1), X)
+    assert len(rows) > 50
+    right, wrong = labels(rows), blueprint.classes[1 - blueprint.logits(rows).argmax(axis=1)]
+    epsilons = [0.0, 1e-9, 1e-6, 1e-3]
+    for y in (right, wrong):
+        certified, pgd, noise = (
+            robustness_curve(model, rows, y, kind, epsilons, random_state=0).scores
+            for kind in ("certified", "pgd", "input_noise")
+        )
+        assert (certified <= pgd).all()
+        assert (certified <= noise).all()
+    assert pgd[0] == 0  # of the wrong labels
+    # Nor by another order of summation, or by the model's own code.
+    one_by_one = np.concatenate([labels(row[None]) for row in rows])
+    own = one_by_one if name == "torch" else model.predict(rows)
+    for row, label in zip(*(a[(one_by_one != right) | (own != right)] for a in (rows, right)), strict=True):
+        assert robustness_score(model, row[None], [label], "certified", 0.0) == 0
+    if name == "scaled" and dtype == np.float32:
+        assert (own != right).any()  # StandardScaler rounds its mean
+    # Away from the boundary it holds.
+    clean = labels(X)
+    assert robustness_score(model, X, clean, "certified", 0.0) > (0.4 if name == "scaled" else 0.97)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_common_offset_of_the_logits_changes_no_attack(seed):
+    # Steps as long as the box, so that the last iterate is often not the worst.
+    net = make_network((2, 4, 3), "tanh", seed, n_rows=300)
+    X, labels = net.X.numpy(), module_of(net)(net.X).argmax(dim=1).numpy()
+    settings = {"random_state": 0, "n_steps": 4, "step_size": 0.5}
+    scores = []
+    for offset in (0, 1e6):
+        params = (*net.params[:-1], net.params[-1] + offset)
+        module = module_of(type(net)(net.sizes, net.activation, params, net.X, net.y, net.weight, None))
+        for scoring in (None, "accuracy"):
+            curve = robustness_curve(module, X, labels, "pgd", [0.2, 0.5], scoring=scoring, **settings)
+            scores.append(curve.scores)
+    for other in scores[1:]:
+        assert_allclose(other, scores[0], rtol=1e-14)
+    assert (scores[0] < robustness_curve(module, X, labels, "fgsm", [0.2, 0.5]).scores).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "random_start", "draws"),
+    [
+        ("fgsm", None, False),
+        ("certified", None, False),
+        ("pgd", False, False),
+        ("pgd", True, True),
+        ("input_noise", None, True),
+        ("parameter_noise", None, True),
+    ],
+)
+def test_what_draws_nothing_leaves_a_random_state_as_it_was(kind, random_start, draws):
+    model, (X, y) = fit_logistic(3), make_rows()
+    state = np.random.RandomState(0)
+    robustness_score(model, X, y, kind, 0.1, random_start=random_start, random_state=state)
+    before, after = (s.get_state()[1:3] for s in (np.random.RandomState(0), state))
+    same = np.array_equal(before[0], after[0]) and before[1] == after[1]
+    assert same == (not draws)
+
+
+def test_series_of_epsilon_and_bounds_are_matched_by_name():
+    X, y = make_rows()
+    frame = pd.DataFrame(X.clip(-1, 1), columns=["age", "width", "depth", "mass"])
+    model = LogisticRegression(max_iter=1000).fit(frame, y)
+    values = {"epsilon": [0.6, 0.0, 0.2, 0.4], "low": [-1.0, -1.5, -2, -3], "high": [1.0, 1.1, 2, 3]}
+    order = ["mass", "age", "depth", "width"]
+
+    def held(take, epsilon=True, bounds=True):
+        arrays = {
+            name: take(pd.Series(v, index=frame.columns)[order])
+            if (epsilon if name == "epsilon" else bounds)
+            else np.array(v)
+            for name, v in values.items()
+        }
+        ends = (arrays["low"], arrays["high"])
+        return robustness_score(model, frame, y, epsilon=arrays["epsilon"], bounds=ends)
+
+    expected = held(None, False, False)
+    assert held(lambda s: s) == expected
+    # Siblings: in the order in which the Series have them.
+    assert held(lambda s: s.to_numpy(), bounds=False) != expected
+    assert held(lambda s: s.to_numpy(), epsilon=False) != expected
+
+
+@pytest.mark.parametrize("epsilons", [np.array(0.1), "0.1", {0.1: 1}, 0.1], ids=repr)
+def test_strengths_that_are_no_sequence_are_refused(epsilons):
+    message = f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        robustness_curve(fit_logistic(3), *make_rows(), epsilons=epsilons)
+
+
+def test_a_list_is_no_kind_of_adversarial_examples():
+    message = "kind=['fgsm'] makes no adversarial examples; use one of ['fgsm', 'pgd']."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        adversarial_examples(fit_logistic(3), *make_rows(), ["fgsm"])
+
+
+def test_weights_need_a_scorer_that_takes_them():
+    model, (X, y) = fit_logistic(3), make_rows()
+    weight = np.linspace(0.1, 2, len(y))
+    for scoring in ("adjusted_rand_score", lambda e, X, y: 0.5):
+        message = (
+            f"scoring={scoring!r} takes no sample_weight; leave sample_weight out, or give a scorer that"
+        )
+        with pytest.raises(TypeError, match=re.escape(message)):
+            robustness_score(model, X, y, scoring=scoring, sample_weight=weight)
+        assert np.isfinite(robustness_score(model, X, y, scoring=scoring))
+    for scoring in ("neg_brier_score", lambda e, X, y, sample_weight: 0.5, lambda e, X, y, **more: 0.5):
+        assert np.isfinite(robustness_score(model, X, y, scoring=scoring, sample_weight=weight))

@@ -121,8 +121,35 @@ def test_weights_are_routed_to_a_scorer_that_asks():
         ({"kind": "fgsm", "n_steps": 3}, "n_steps=3 is no parameter of kind='fgsm', but of ['pgd']"),
         ({"kind": "pgd", "n_draws": 0}, "n_draws=0 must be an integer of at least 1."),
         ({"scoring": "niceness"}, "scoring='niceness' is unknown; use a name in"),
+        ({"kind": "pgd", "epsilon": -1}, "epsilon=-1 must be finite and not negative."),
+        ({"epsilon": np.nan}, "epsilon=nan must be finite and not negative."),
     ],
 )
 def test_bad_values_are_refused_when_the_scorer_is_made(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make_robustness_scorer(**call)
+
+
+def test_strengths_by_feature_are_checked_with_the_data():
+    X, y = make_rows()
+    assert 0 < make_robustness_scorer("fgsm", [0.1, 0, 0, 0])(fit_mlp(), X, y) < 1
+    with pytest.raises(TypeError, match=re.escape("epsilon='much' is no number; give a number >= 0")):
+        make_robustness_scorer("fgsm", "much")
+
+
+@pytest.mark.skipif(
+    not hasattr(GridSearchCV, "_check_scorers_accept_sample_weight"),
+    reason="this release of scikit-learn hands on no weights without routing",
+)
+def test_searches_hand_on_weights_without_routing():
+    X, y = make_rows()
+    weight = np.linspace(0.1, 5, len(y))
+    attacked = make_robustness_scorer("fgsm", 0.3)
+    for scoring, name in ((attacked, "score"), ({"attacked": attacked, "accuracy": "accuracy"}, "attacked")):
+        search = GridSearchCV(model(), {"C": [1]}, scoring=scoring, refit=name != "score" and name, cv=CV)
+        search.fit(X, y, sample_weight=weight)
+        for fold, (train, test) in enumerate(CV.split(X)):
+            fitted = model(C=1).fit(X[train], y[train], sample_weight=weight[train])
+            got = search.cv_results_[f"split{fold}_test_{name}"][0]
+            assert got == attacked(fitted, X[test], y[test], weight[test])
+            assert got != attacked(fitted, X[test], y[test])
