@@ -24,7 +24,7 @@ __all__ = ["exact_trace", "hutchinson_trace", "n_signs", "rademacher", "sampled_
 
 
 def exact_trace(
-    model: Any, X: Any, weight: Any = None, *, y: Any = None, activation: str | None = None
+    model: Any, X: Any, *, y: Any = None, weight: Any = None, activation: str | None = None
 ) -> Tensor:
     """Return the trace of the Hessian of the mean cross-entropy in all weights and biases, in closed form.
 
@@ -87,9 +87,9 @@ def sampled_trace(
     model: Any,
     X: Any,
     signs: Tensor | torch.Generator,
-    weight: Any = None,
     *,
     y: Any = None,
+    weight: Any = None,
     activation: str | None = None,
 ) -> Tensor:
     """Return an unbiased estimate of :func:`exact_trace` at about the cost of a backward pass.
@@ -145,8 +145,8 @@ def hutchinson_trace(
     X: Any,
     y: Any,
     probes: Parameters | torch.Generator,
-    weight: Any = None,
     *,
+    weight: Any = None,
     activation: str | None = None,
 ) -> Tensor:
     """Return Hutchinson's estimate ``v^T H v`` of the trace, from one probe of all parameters.
@@ -196,6 +196,11 @@ def hutchinson_trace(
 def _problem(model: Any, X: Any, weight: Any, y: Any, activation: str | None, name: str) -> Problem:
     """Read a model and its rows, and raise if there are no labels where the trace depends on them."""
     problem = read_problem(model, X, y, weight, activation)
+    if problem.params[-1].shape[-1] == 1:
+        raise ValueError(
+            f"{name} takes the cross-entropy of a softmax, and the model has one output z, whose softmax is "
+            "always 1; give it two, 0 and z."
+        )
     if problem.y is None and (
         name == "hutchinson_trace" or not ACTIVATIONS[problem.activation].piecewise_linear
     ):

@@ -160,8 +160,8 @@ def train_student(
     _record(student, trained, valid_rows is not None)
     if not (trained.stopped or one_epoch):
         warn_user(
-            f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet. "
-            "(With the noise and trace terms, tol=1e-3 is often enough.)",
+            f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet."
+            + (" (With the noise and trace terms, tol=1e-3 is often enough.)" if student.tol < 1e-3 else ""),
             ConvergenceWarning,
         )
 

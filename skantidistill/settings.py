@@ -43,6 +43,8 @@ __all__ = [
 #: Root mean square of X that is taken for unscaled. Standardised data multiplied by 20 to 50 lose accuracy to
 #: the default terms (wine, breast cancer); pixels from 0 to 255 have about 100.
 LARGE = 25.0
+#: ``delta`` over the standard deviation of the inputs, both root mean squares over columns, that is too much.
+WIDE = 1.0
 
 
 def check_settings(student: Any, X: Any, old: OldData | None) -> None:
@@ -82,19 +84,41 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
     """Warn if what the network sees is so large that the terms, which grow with it, outweigh the rest."""
     if not (student.lambda_noise or student.lambda_trace):
         return
-    total = 0.0
-    with np.errstate(over="ignore"):
+    total, sums = 0.0, np.zeros((2, X.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
         for rows in gen_batches(X.shape[0], max(1, BLOCK // X.shape[1])):
             block = X[rows]
             if issparse(block):
                 block = block.data if blueprint.input_scale is None else block.toarray()
-            total += float(np.linalg.norm(blueprint.scaled(block))) ** 2
+            block = blueprint.scaled(block)
+            total += float(np.linalg.norm(block)) ** 2
+            if block.ndim == 2:
+                sums += block.sum(axis=0), np.square(block).sum(axis=0)
         size = np.sqrt(total / (X.shape[0] * X.shape[1]))
+        mean, square = sums / X.shape[0]
+        spread = np.sqrt(np.mean(np.maximum(square - mean**2, 0)))
+    _warn_of_delta(student, blueprint, spread)
     if size > LARGE:
         warn_user(
             f"X has a root mean square of {size:.3g}, and the noise and trace terms grow with its scale: "
             "they may drown what there is to learn. Scale X for the teacher and the student alike, for "
             "example by StandardScaler, or set lambda_noise=0 and lambda_trace=0.",
+        )
+
+
+def _warn_of_delta(student: Any, blueprint: Blueprint, spread: float) -> None:
+    """Warn if the neighbourhood is so wide that rows of one class can't be told from those of another."""
+    columns = getattr(student, "feature_names_in_", None)
+    delta = check_column_values(student.delta, blueprint.layer_sizes[0], "delta", columns)
+    if blueprint.input_scale is not None:
+        delta = delta * np.abs(blueprint.input_scale)
+    width = np.sqrt(np.mean(np.square(delta)))
+    if student.lambda_noise and spread and width > WIDE * spread:
+        given = "delta" if np.ndim(student.delta) else f"delta={student.delta}"
+        warn_user(
+            f"{given} is {width / spread:.2g} times the spread of the inputs, so that the noise "
+            "may drown what there is to learn. It is in the units of X: give one value a column, such as "
+            "delta=0.02 * X.std(axis=0), or set lambda_noise=0.",
         )
 
 

@@ -75,11 +75,13 @@ def signs_by_row(net):
 
 
 def exact(net, params=None, weight=None):
-    return exact_trace(params or net.params, net.X, weight, y=net.y, activation=net.activation)
+    return exact_trace(params or net.params, net.X, weight=weight, y=net.y, activation=net.activation)
 
 
 def sampled(net, signs, params=None, weight=None):
-    return sampled_trace(params or net.params, net.X, signs, weight, y=net.y, activation=net.activation)
+    return sampled_trace(
+        params or net.params, net.X, signs, weight=weight, y=net.y, activation=net.activation
+    )
 
 
 def mean_sampled_trace(net, params=None, weight=None):
@@ -89,7 +91,7 @@ def mean_sampled_trace(net, params=None, weight=None):
 def mean_hutchinson_trace(net, params, weight=None):
     def one(probe):
         probes = unflatten(probe, net.params)
-        return hutchinson_trace(params, net.X, net.y, probes, weight, activation=net.activation)
+        return hutchinson_trace(params, net.X, net.y, probes, weight=weight, activation=net.activation)
 
     return torch.func.vmap(one)(all_signs(net.n_params)).mean()
 
@@ -185,7 +187,9 @@ def test_row_weights_count(activation):
     for trace in (
         lambda weight: exact(net, weight=weight),
         lambda weight: sampled(net, signs, weight=weight),
-        lambda weight: hutchinson_trace(net.params, net.X, net.y, probes, weight, activation=activation),
+        lambda weight: hutchinson_trace(
+            net.params, net.X, net.y, probes, weight=weight, activation=activation
+        ),
     ):
         even = torch.full_like(net.weight, 7.0)
         assert_close(trace(even), trace(None), **SAME)
@@ -370,7 +374,7 @@ def test_gradient_of_one_draw_is_that_of_finite_differences(hidden, activation):
     for trace in (
         lambda *p: exact(net, p, net.weight),
         lambda *p: sampled(net, signs, p, net.weight),
-        lambda *p: hutchinson_trace(p, net.X, net.y, probes, net.weight, activation=activation),
+        lambda *p: hutchinson_trace(p, net.X, net.y, probes, weight=net.weight, activation=activation),
     ):
         assert torch.autograd.gradcheck(trace, params)
 

@@ -48,9 +48,9 @@ def traces(model, X, y, weight, **settings):
 
     return torch.stack(
         [
-            exact_trace(model, X, weight, y=y, **settings),
-            sampled_trace(model, X, seeded(), weight, y=y, **settings),
-            hutchinson_trace(model, X, y, seeded(), weight, **settings),
+            exact_trace(model, X, weight=weight, y=y, **settings),
+            sampled_trace(model, X, seeded(), weight=weight, y=y, **settings),
+            hutchinson_trace(model, X, y, seeded(), weight=weight, **settings),
         ]
     )
 
@@ -105,7 +105,7 @@ def test_arrays_take_the_precision_of_the_parameters():
     net = make_network((2, 3, 3), "relu", seed=1, dtype=torch.float32)
     X = net.X.numpy().astype(np.float64)
     assert exact_trace(sequential(net), X).dtype == torch.float32
-    assert exact_trace(net.params, X, np.ones(3)).dtype == torch.float32
+    assert exact_trace(net.params, X, weight=np.ones(3)).dtype == torch.float32
 
 
 def test_modules_that_do_nothing_to_logits_are_read_over():

@@ -1,5 +1,7 @@
 """A teacher's scalers become the student's input layer: the same function, and all settings in raw units."""
 
+import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from skantidistill import fitting
+from skantidistill import AntiDistilledMLPClassifier, fitting
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.old_data import OldData
@@ -141,3 +145,20 @@ def test_a_scaled_student_answers_for_sparse_rows_and_under_attack_as_for_raw_on
     score = student.robustness_score(WINE, LABELS, epsilon=epsilon)
     assert score == pytest.approx(student.score(attacked, LABELS))
     assert 0 < score < student.score(WINE, LABELS)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_neighbourhood_wider_than_the_data_is_warned_of(scaled):
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X) * 1e-3
+    old = y < 2
+    classifier = LogisticRegression(C=1e8, max_iter=5000)
+    teacher = (make_pipeline(StandardScaler(), classifier) if scaled else classifier).fit(X[old], y[old])
+    student = AntiDistilledMLPClassifier(teacher, max_iter=1, random_state=0)
+    with pytest.warns(UserWarning, match=re.escape("delta=0.02 is 20 times the spread of the inputs, so")):
+        student.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        student.set_params(delta=0.02 * X.std(axis=0)).fit(X, y)
