@@ -43,7 +43,7 @@ __all__ = [
 #: Root mean square of X that is taken for unscaled. Standardised data multiplied by 20 to 50 lose accuracy to
 #: the default terms (wine, breast cancer); pixels from 0 to 255 have about 100.
 LARGE = 25.0
-#: ``delta`` over the standard deviation of the inputs, both root mean squares over columns, that is too much.
+#: ``delta`` over a column's standard deviation, the median over columns, that is too much.
 WIDE = 1.0
 
 
@@ -93,11 +93,12 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
             block = blueprint.scaled(block)
             total += float(np.linalg.norm(block)) ** 2
             if block.ndim == 2:
-                sums += block.sum(axis=0), np.square(block).sum(axis=0)
+                sums += [(block**power).sum(axis=0, dtype=np.float64) for power in (1, 2)]
         size = np.sqrt(total / (X.shape[0] * X.shape[1]))
         mean, square = sums / X.shape[0]
-        spread = np.sqrt(np.mean(np.maximum(square - mean**2, 0)))
-    _warn_of_delta(student, blueprint, spread)
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+    # A constant column has the rounding errors of its mean.
+    _warn_of_delta(student, blueprint, np.where(std > 1e-4 * np.abs(mean), std, 0))
     if size > LARGE:
         warn_user(
             f"X has a root mean square of {size:.3g}, and the noise and trace terms grow with its scale: "
@@ -106,17 +107,18 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
         )
 
 
-def _warn_of_delta(student: Any, blueprint: Blueprint, spread: float) -> None:
+def _warn_of_delta(student: Any, blueprint: Blueprint, std: np.ndarray) -> None:
     """Warn if the neighbourhood is so wide that rows of one class can't be told from those of another."""
     columns = getattr(student, "feature_names_in_", None)
     delta = check_column_values(student.delta, blueprint.layer_sizes[0], "delta", columns)
     if blueprint.input_scale is not None:
         delta = delta * np.abs(blueprint.input_scale)
-    width = np.sqrt(np.mean(np.square(delta)))
-    if student.lambda_noise and spread and width > WIDE * spread:
+    varies = std > 0
+    typical = np.median((delta / np.where(varies, std, 1))[varies]) if varies.any() else 0.0
+    if student.lambda_noise and typical > WIDE:
         given = "delta" if np.ndim(student.delta) else f"delta={student.delta}"
         warn_user(
-            f"{given} is {width / spread:.2g} times the spread of the inputs, so that the noise "
+            f"{given} is {typical:.2g} times the standard deviation of a typical column, so that the noise "
             "may drown what there is to learn. It is in the units of X: give one value a column, such as "
             "delta=0.02 * X.std(axis=0), or set lambda_noise=0.",
         )

@@ -156,7 +156,7 @@ def test_a_neighbourhood_wider_than_the_data_is_warned_of(scaled):
     classifier = LogisticRegression(C=1e8, max_iter=5000)
     teacher = (make_pipeline(StandardScaler(), classifier) if scaled else classifier).fit(X[old], y[old])
     student = AntiDistilledMLPClassifier(teacher, max_iter=1, random_state=0)
-    with pytest.warns(UserWarning, match=re.escape("delta=0.02 is 20 times the spread of the inputs, so")):
+    with pytest.warns(UserWarning, match=re.escape("delta=0.02 is 20 times the standard deviation of a")):
         student.fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
