@@ -91,10 +91,12 @@ def warn_of_scale(student: Any, blueprint: Blueprint, X: Any) -> None:
             if issparse(block):
                 block = block.data if blueprint.input_scale is None else block.toarray()
             block = blueprint.scaled(block)
-            total += float(np.linalg.norm(block)) ** 2
             if block.ndim == 2:
-                sums += [(block**power).sum(axis=0, dtype=np.float64) for power in (1, 2)]
-        size = np.sqrt(total / (X.shape[0] * X.shape[1]))
+                sums[0] += block.sum(axis=0, dtype=np.float64)
+                sums[1] += np.einsum("ij,ij->j", block, block, dtype=np.float64)
+            else:
+                total += float(np.linalg.norm(block)) ** 2
+        size = np.sqrt((total + sums[1].sum()) / (X.shape[0] * X.shape[1]))
         mean, square = sums / X.shape[0]
         std = np.sqrt(np.maximum(square - mean**2, 0))
     # A constant column has the rounding errors of its mean.
