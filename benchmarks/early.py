@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from skantidistill import AntiDistilledMLPClassifier
-from skantidistill.study.protocols import METHODS, PROTOCOLS
-from skantidistill.study.run import fit_teacher
+from skantidistill.study import METHODS, PROTOCOLS
+from skantidistill.study.task import fit_teacher
 
 STEPS = (1, 3, 10, 30, 100, 235)
 ROWS = {
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     table: dict[str, list[list[float]]] = {name: [] for name in ROWS}
     for seed in range(args.seeds):
         data = protocol.load(seed)
-        teacher = fit_teacher(protocol, data, seed, lambda doing, share: None)
+        teacher = fit_teacher(protocol, data, seed)
         for name, params in ROWS.items():
             RESULT.clear()
             early = Early(data.X_test[:2000], data.y_test[:2000])

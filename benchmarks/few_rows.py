@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.study.protocols import PROTOCOLS, n_steps
-from skantidistill.study.run import fit_teacher
+from skantidistill.study.task import fit_teacher
 
 FRESH = {"start": "xavier", "phi_max_iter": 0, "new_outputs": "start"}
 ROWS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     table: dict[int, dict[str, list[list[float]]]] = {n: {name: [] for name in ROWS} for n in args.rows}
     for seed in range(args.seeds):
         data = PROTOCOLS["fashion-mnist"].load(seed)
-        teacher = fit_teacher(PROTOCOLS["fashion-mnist"], data, seed, lambda doing, share: None)
+        teacher = fit_teacher(PROTOCOLS["fashion-mnist"], data, seed)
         order = np.random.default_rng(seed).permutation(len(data.y_train))
         for n in args.rows:
             for name, settings in ROWS.items():

@@ -66,10 +66,11 @@ FLOORS = {
     "study.design": 10,
     "study.measure": 10,
     "study.report": 11,
-    "study.run": 11,
-    "study": 12,
-    "__main__": 13,
-    "": 14,  # the package itself: what a user imports
+    "study.task": 11,
+    "study.run": 12,
+    "study": 13,
+    "__main__": 14,
+    "": 15,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}

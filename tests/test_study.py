@@ -14,7 +14,6 @@ from sklearn.neural_network import MLPClassifier
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.curvature import exact_trace
 from skantidistill.study import (
-    BEST,
     METHODS,
     PROTOCOLS,
     TABLES,
@@ -25,12 +24,13 @@ from skantidistill.study import (
     tables_of,
 )
 from skantidistill.study import run as run_module
+from skantidistill.study import task as task_module
 from skantidistill.study.measure import CRITERIA, MOST_POINTS, N_STRENGTHS, LearningCurve
 from skantidistill.study.methods import n_steps
 from skantidistill.study.problem import pose
 from skantidistill.study.protocols import LOADERS, steps_an_epoch
-from skantidistill.study.run import fit_teacher, run_method
 from skantidistill.study.store import Run
+from skantidistill.study.task import fit_teacher, run_method
 
 DIGITS = PROTOCOLS["digits"]
 SHORT = replace(
@@ -127,8 +127,8 @@ def test_the_paper_s_rows_are_what_the_paper_says():
     assert (noise["start"], noise["regularize"], noise["phi_max_iter"]) == ("xavier", "phi", 15)
     assert [noise[f"lambda_{term}"] for term in ("ce", "teacher", "noise", "trace")] == [1, 0, 1, 0]
     assert settings["AD l4=0"] == settings["AD"] | {"lambda_trace": 0.0}
-    assert METHODS["AD"] == BEST
-    assert METHODS["AD phi only"] == BEST | {"regularize": "phi"}
+    assert METHODS["AD"] == {}
+    assert METHODS["AD phi only"] == {"regularize": "phi"}
 
 
 def test_rows_of_equal_training_differ_in_their_start_alone():
@@ -185,7 +185,7 @@ def test_every_method_has_one_row_a_seed(rows):
 def test_a_seed_has_one_split_and_one_teacher_for_all_its_rows(monkeypatch):
     loaded = []
     monkeypatch.setitem(LOADERS, "digits", lambda seed: loaded.append(seed) or LOAD(seed))
-    run_module._prepare.cache_clear()
+    task_module._prepared.clear()
     rows = run_study(replace(SHORT, n_draws=1), [5, 6], methods=["Zero", "Uniform"])
     assert loaded == [5, 6]
     for seed in (5, 6):
@@ -263,7 +263,7 @@ def test_xavier_has_nothing_of_the_teacher_and_uniform_has(monkeypatch, method, 
     def accuracy(seed):
         problem = pose(FEW, FEW.load(1), 1)
         teacher = fit_teacher(FEW, FEW.load(1), seed)
-        monkeypatch.setattr(run_module, "_prepare", lambda protocol, seed: (problem, teacher))
+        monkeypatch.setattr(task_module, "_prepare", lambda protocol, seed, data: (problem, teacher))
         row = run_method(FEW, method, 1)
         return row["accuracy"], row["trace"]
 
@@ -334,13 +334,6 @@ def test_each_phase_of_the_teacher_has_its_own_step_size():
     assert not np.array_equal(weights((2, 1e-2), (2, 1e-3)), one_phase)
 
 
-def test_the_teachers_phases_are_told_by_their_shares():
-    told, protocol = [], replace(SHORT, teacher_phases=((1, 1e-2), (3, 1e-3)))
-    with pytest.warns(match="Maximum iterations"):
-        fit_teacher(protocol, SHORT.load(0), 0, lambda *args: told.append(args))
-    assert told == [("seed 0: teacher", 0.25), ("seed 0: teacher", 0.75)]
-
-
 def test_a_watcher_is_told_of_every_run_and_of_the_order():
     told = []
     run_study(SHORT, [0], methods=["Zero", "Uniform"], watcher=lambda *args: told.append(args))
@@ -374,7 +367,7 @@ def test_ctrl_c_in_the_teachers_training_ends_the_study(monkeypatch):
         return backprop(self, *args, **kwargs)
 
     monkeypatch.setattr(MLPClassifier, "_backprop", pressed)
-    run_module._prepare.cache_clear()
+    task_module._prepared.clear()
     with pytest.raises(KeyboardInterrupt):
         run_study(SHORT, [0], methods=["Zero"])
     assert len(calls) == 7
@@ -429,12 +422,39 @@ def test_changed_settings_have_another_key(change):
 
 def test_changed_methods_and_versions_have_another_key_and_the_place_of_a_file_has_not(monkeypatch):
     key = DIGITS.key
-    monkeypatch.setitem(METHODS, "AD", {"lambda_noise": 0.7})
-    changed = DIGITS.key
+    changed = replace(DIGITS, best={"lambda_noise": 0.7}).key
     monkeypatch.setattr("skantidistill.study.protocols.versions", lambda: {"torch": "1"})
     assert len({key, changed, DIGITS.key}) == 3
     file = replace(DIGITS, data="a.csv", digest="00")
     assert replace(file, data="b/c.csv", title="c").key == file.key != replace(file, digest="01").key
+
+
+def test_a_setting_reaches_the_rows_of_anti_distillation_and_their_controls_only():
+    plain, changed = DIGITS, replace(DIGITS, best={"delta": 0.5, "lambda_trace": 0.5, "phi_max_iter": 2})
+
+    def settings(protocol, method):
+        return student_parameters(protocol, method, n_old=600, n_rows=1198)
+
+    reached = {method for method in METHODS if settings(plain, method) != settings(changed, method)}
+    assert reached == {m for m in METHODS if m.startswith("AD") or m.endswith(("kept terms", "D1+D2"))}
+    assert settings(changed, "AD")["phi_max_iter"] == 2
+    assert settings(changed, "Uniform + kept terms")["phi_max_iter"] == 0
+    assert settings(changed, "Uniform + kept terms")["delta"] == settings(changed, "AD")["delta"] == 0.5
+    # The defaults' five epochs of phi are two now: so much less of D2 have those that have no phi.
+    epochs = {p: settings(p, "Uniform + kept terms")["max_iter"] for p in (plain, changed)}
+    assert epochs[plain] > epochs[changed]
+
+
+def test_on_validation_no_test_row_is_seen_and_every_training_row_is_used_once():
+    whole, inner = DIGITS.load(3), replace(DIGITS, on_validation=True).load(3)
+    both = np.concatenate([inner.X_train, inner.X_test])
+    assert_array_equal(np.sort(both, axis=0), np.sort(whole.X_train, axis=0))
+    assert len(inner.y_test) == round(0.2 * len(whole.y_train))
+    shares = [np.bincount(y) / len(y) for y in (inner.y_train, inner.y_test)]
+    assert_allclose(*shares, atol=0.01)
+    assert replace(DIGITS, on_validation=True).key != DIGITS.key
+    again = replace(DIGITS, on_validation=True).load(3)
+    assert_array_equal(again.X_test, inner.X_test)
 
 
 def test_stronger_perturbations_leave_less(rows, few_rows):

@@ -2,7 +2,7 @@
 
 from skantidistill.study.design import make_protocol
 from skantidistill.study.errors import StudyError
-from skantidistill.study.methods import BEST, METHODS, TABLES
+from skantidistill.study.methods import METHODS, TABLES
 from skantidistill.study.protocols import PROTOCOLS, Protocol, student_parameters, tables_of
 from skantidistill.study.report import as_text
 from skantidistill.study.run import methods_of, run_study
@@ -10,7 +10,6 @@ from skantidistill.study.statistics import compare, summarise
 from skantidistill.study.store import Memory, Run, Store
 
 __all__ = [
-    "BEST",
     "METHODS",
     "PROTOCOLS",
     "TABLES",

@@ -5,21 +5,22 @@ import json
 import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sklearn.model_selection import train_test_split
+
 import skantidistill.classifier
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.datasets import Dataset, fetch_fashion_mnist, load_digits
 from skantidistill.study.files import load_table
-from skantidistill.study.methods import METHODS, TABLES, Group, n_steps
+from skantidistill.study.methods import TABLES, Group, make_methods, n_steps
 
 __all__ = [
     "LOADERS",
-    "METHODS",
     "PROTOCOLS",
     "Protocol",
     "n_steps",
@@ -27,6 +28,8 @@ __all__ = [
     "student_parameters",
     "tables_of",
 ]
+
+VALIDATION = 0.2  # share of the training rows
 
 _SAME_BUDGET = {row for group in TABLES["equal training"] for row in group.rows}
 
@@ -64,6 +67,10 @@ class Protocol:
         Rows of D2, a stratified sample of the training rows; None: all. D1 is always whole.
     target, digest : str or None, default=None
         Of a file: the column of labels, and the SHA-256 of the content.
+    best : mapping, default={}
+        AD's setting, where it differs from the estimator's defaults.
+    on_validation : bool, default=False
+        Leave the test rows alone: train on four fifths of the training rows, and measure on the others.
     n_draws : int, default=10
         Draws of parameter noise that are averaged.
     n_threads : int or None, default=1
@@ -84,6 +91,8 @@ class Protocol:
     rows: int | None = None
     target: str | None = None
     digest: str | None = None
+    best: Mapping[str, Any] = field(default_factory=dict)
+    on_validation: bool = False
     n_draws: int = 10
     n_threads: int | None = 1
 
@@ -92,8 +101,23 @@ class Protocol:
         """Strength of the certificate: interval bounds prove nothing about an ordinary network at FGSM's."""
         return self.fgsm_epsilon / 10
 
+    @property
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """Parameters of every row, by its name."""
+        return make_methods(self.best)
+
     def load(self, seed: int) -> Dataset:
-        """Return the training and the test rows of a seed."""
+        """Return the training rows of a seed, and those to measure on."""
+        data = self.load_all(seed)
+        if not self.on_validation:
+            return data
+        X, X_validation, y, y_validation = train_test_split(
+            data.X_train, data.y_train, test_size=VALIDATION, stratify=data.y_train, random_state=seed
+        )
+        return replace(data, X_train=X, y_train=y, X_test=X_validation, y_test=y_validation)
+
+    def load_all(self, seed: int) -> Dataset:
+        """Return all training rows of a seed, and its test rows."""
         if self.digest is None:
             return LOADERS[self.data](seed)
         return load_table(self.data, self.target, self.digest, seed)
@@ -105,9 +129,10 @@ class Protocol:
         its content does.
         """
         own = asdict(self)
+        del own["best"]  # is in the methods
         if self.digest is not None:
             del own["data"], own["title"]
-        methods = {name: _plain(AntiDistilledMLPClassifier(**given)) for name, given in METHODS.items()}
+        methods = {name: _plain(AntiDistilledMLPClassifier(**given)) for name, given in self.methods.items()}
         return json.loads(json.dumps({**own, "methods": methods, "versions": versions()}, default=str))
 
     @property
@@ -130,7 +155,7 @@ def versions() -> dict[str, str]:
     found |= {name: version(name) for name in ("skantidistill", "scikit-learn", "torch", "numpy")}
     root = Path(skantidistill.classifier.__file__).parent
     measured = [
-        root / "study" / name for name in ("files.py", "measure.py", "problem.py", "protocols.py", "run.py")
+        root / "study" / name for name in ("files.py", "measure.py", "problem.py", "protocols.py", "task.py")
     ]
     own = [
         path
@@ -218,13 +243,14 @@ def student_parameters(protocol: Protocol, method: str, n_old: int, n_rows: int)
     >>> student_parameters(PROTOCOLS["digits"], "Zero", n_old=600, n_rows=1198)["start"]
     'zero'
     """
-    parameters = {**protocol.student, **METHODS[method]}
+    methods = protocol.methods
+    parameters = {**protocol.student, **methods[method]}
     batch_size = parameters["batch_size"]
     steps = parameters["max_iter"] * n_steps(n_rows, batch_size)
     if protocol.rows is not None:
         steps = protocol.n_steps_few_rows
     if method in _SAME_BUDGET:
-        saved = _phi_epochs(METHODS["AD"]) - _phi_epochs(METHODS[method])
+        saved = _phi_epochs(methods["AD"]) - _phi_epochs(methods[method])
         steps += saved * n_steps(n_old, batch_size)
     parameters["max_iter"] = math.ceil(steps / steps_an_epoch(parameters, n_rows))
     return parameters

@@ -9,7 +9,7 @@ import numpy as np
 
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.study.measure import CRITERIA, PGD_STEPS, TRACE_ROWS, Criterion
-from skantidistill.study.methods import METHODS, Group
+from skantidistill.study.methods import Group
 from skantidistill.study.protocols import Protocol, tables_of, versions
 from skantidistill.study.statistics import best_of, compare, summarise, time_to_reach
 
@@ -161,7 +161,7 @@ def _notes_as_published() -> list[str]:
 
 
 def _notes_equal_training(rows: Sequence[Row], protocol: Protocol) -> list[str]:
-    ad = AntiDistilledMLPClassifier(**METHODS["AD"])
+    ad = AntiDistilledMLPClassifier(**protocol.methods["AD"])
     joint = (
         "The rows on D1+D2 draw half of every minibatch from D1, its classes in equal shares; Xavier on "
         "D1+D2 is the network that is trained from scratch on all there is."

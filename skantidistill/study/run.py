@@ -1,4 +1,4 @@
-"""Run a study: fit every method for every seed, on the same rows and from the same teacher."""
+"""Run a study: make every method for every seed, on the same rows and from the same teacher."""
 
 import contextlib
 import signal
@@ -6,25 +6,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
-from threadpoolctl import threadpool_limits
 
-from skantidistill.classifier import AntiDistilledMLPClassifier
-from skantidistill.datasets import Dataset
 from skantidistill.study.errors import StudyError
-from skantidistill.study.measure import LearningCurve, measure
-from skantidistill.study.methods import METHODS, n_steps
-from skantidistill.study.problem import Problem, pose
-from skantidistill.study.protocols import Protocol, steps_an_epoch, student_parameters, tables_of
+from skantidistill.study.methods import METHODS
+from skantidistill.study.protocols import Protocol, tables_of
 from skantidistill.study.store import Memory, Results, Run
+from skantidistill.study.task import run_method
 
-__all__ = ["Watcher", "fit_teacher", "methods_of", "run_method", "run_study"]
+__all__ = ["Watcher", "methods_of", "run_study"]
 
 #: Is told ``(run, "began")`` and ``(run, "ended")``; of a run that was there already "ended" alone.
 Watcher = Callable[[Run, str], None]
@@ -163,100 +155,3 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-
-
-def run_method(protocol: Protocol, method: str, seed: int) -> dict[str, Any]:
-    """Fit one student and measure it: one row of the tidy table, determined by the arguments but for seconds.
-
-    Raises
-    ------
-    StudyError
-        If the student can't be fitted.
-    """
-    with threadpool_limits(protocol.n_threads), warnings.catch_warnings():
-        # Budgets are fixed, so nothing is trained until it converges.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _warm_up()
-        problem, teacher = _prepare(protocol, seed)
-        parameters = student_parameters(protocol, method, len(problem.y_old), len(problem.y))
-        student = AntiDistilledMLPClassifier(**{"teacher": teacher, **parameters, "random_state": seed})
-        named = {} if student.teacher is None else problem.fit_parameters
-        curve = LearningCurve(problem, student.max_iter)
-        student.set_params(callbacks=[curve.callback()])
-        try:
-            student.fit(problem.X, problem.y, **named)
-        except ValueError as error:
-            raise StudyError(f"seed {seed}, {method}: {error}") from error
-        seconds = curve.total()
-        _check_complete(student.n_iter_, student.max_iter)
-        if student.phi_history_:
-            _check_complete(len(student.phi_history_), student.phi_max_iter)
-        return {
-            "method": method,
-            "seed": seed,
-            **measure(protocol, problem, student, teacher, seed),
-            **_effort(student, parameters, problem, curve),
-            "seconds": seconds,
-        }
-
-
-def _effort(
-    student: AntiDistilledMLPClassifier, parameters: dict[str, Any], problem: Problem, curve: LearningCurve
-) -> dict[str, Any]:
-    """Return rows, steps, and the learning curve; its epochs are D2's, phi's steps counted among them."""
-    batch_size = parameters["batch_size"]
-    epoch, own_epoch = n_steps(len(problem.y), batch_size), steps_an_epoch(parameters, len(problem.y))
-    phi_steps = len(student.phi_history_) * n_steps(len(problem.y_old), batch_size)
-    return {
-        "n_old": len(problem.y_old),
-        "n_rows": len(problem.y),
-        "n_test": len(problem.y_test),
-        "n_test_old": int(problem.knows.sum()),
-        "phi_steps": phi_steps,
-        "steps": student.n_iter_ * own_epoch,
-        "curve_epochs": [(phi_steps + n * own_epoch) / epoch for n in curve.epochs],
-        "curve_accuracy": curve.accuracies,
-        "curve_seconds": curve.seconds,
-    }
-
-
-@lru_cache(maxsize=1)
-def _prepare(protocol: Protocol, seed: int) -> tuple[Problem, MLPClassifier]:
-    """Return the problem and the teacher of a seed, which the runs of the seed share."""
-    data = protocol.load(seed)
-    return pose(protocol, data, seed), fit_teacher(protocol, data, seed)
-
-
-@cache
-def _warm_up() -> None:
-    """Fit something tiny: the first ``fit`` of a process takes a second longer, whatever the method."""
-    X, y = np.eye(4, dtype=np.float32), np.arange(4) % 2
-    AntiDistilledMLPClassifier(hidden_layer_sizes=(2,), max_iter=1, random_state=0).fit(X, y)
-
-
-def fit_teacher(
-    protocol: Protocol, data: Dataset, seed: int, tell: Callable[[str, float], None] | None = None
-) -> MLPClassifier:
-    """Fit the teacher on D1, one ``fit`` a phase: each begins anew with Adam and with its step size.
-
-    ``tell`` is called with what runs and the share of all epochs, after every phase.
-    """
-    problem = pose(protocol, data, seed)
-    # An infinite patience: the budget is fixed.
-    teacher = MLPClassifier(**protocol.teacher, n_iter_no_change=np.inf, warm_start=True, random_state=seed)
-    epochs = sum(n for n, _ in protocol.teacher_phases)
-    for n, step_size in protocol.teacher_phases:
-        teacher.set_params(max_iter=n, learning_rate_init=step_size)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Training interrupted by user")
-            teacher.fit(problem.X_old, problem.y_old)
-        _check_complete(teacher.n_iter_, n)
-        if tell is not None:
-            tell(f"seed {seed}: teacher", n / epochs)
-    return teacher
-
-
-def _check_complete(n_epochs: int, wanted: int) -> None:
-    """Pass Ctrl-C on, which scikit-learn and skorch take for a wish to end one training early."""
-    if n_epochs < wanted:
-        raise KeyboardInterrupt
