@@ -16,7 +16,7 @@ from skantidistill.study.protocols import Protocol, tables_of
 from skantidistill.study.store import Memory, Results, Run
 from skantidistill.study.task import run_method
 
-__all__ = ["Watcher", "methods_of", "run_study"]
+__all__ = ["Watcher", "deaf_to_ctrl_c", "methods_of", "run_study"]
 
 #: Is told ``(run, "began")`` and ``(run, "ended")``; of a run that was there already "ended" alone.
 Watcher = Callable[[Run, str], None]
@@ -128,7 +128,7 @@ def _compute(
 
     # As many tasks are handed out as can run, so that others may take the rest.
     parallel = Parallel(n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-    with _deaf_to_ctrl_c():
+    with deaf_to_ctrl_c():
         generator = parallel(tasks())
     with warnings.catch_warnings(), contextlib.closing(generator) as finished:
         # Of tasks that are given up, when this loop is left by an error.
@@ -145,7 +145,7 @@ def _compute(
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c() -> Iterator[None]:
     """Start worker processes that don't hear Ctrl-C, which reaches all of a terminal: joblib ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
