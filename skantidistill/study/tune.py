@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import optuna
 from joblib import Parallel, delayed
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -100,7 +102,7 @@ def tune(
         stack.enter_context(_errors_told(storage))
         stack.enter_context(_quiet_optuna())
         work = _Work(protocol, n_trials, tuple(seeds), storage, random_state)
-        study = work.open()
+        study = stack.enter_context(work.opened())
         defaults = AntiDistilledMLPClassifier().get_params(deep=False)
         names = suggest(optuna.trial.FixedTrial(defaults), protocol)
         study.enqueue_trial({name: defaults[name] for name in names}, skip_if_exists=True)
@@ -123,23 +125,25 @@ class _Work:
         self.storage, self.random_state = storage, random_state
         self.name = f"skantidistill {protocol.key}, seeds {', '.join(map(str, seeds))}"
 
-    def open(self, worker: int = 0) -> optuna.Study:
-        """Return the study of the storage, with a sampler of this worker's own."""
-        url = make_url(self.storage)
-        patience = {"connect_args": {"timeout": 60}} if url.get_backend_name() == "sqlite" else {}
-        storage = optuna.storages.RDBStorage(
-            self.storage, engine_kwargs={"pool_pre_ping": True, **patience}, heartbeat_interval=HEARTBEAT
-        )
-        study = optuna.create_study(
-            storage=storage,
-            study_name=self.name,
-            directions=["maximize"] * len(COLUMNS),
-            load_if_exists=True,
-        )
-        # A sampler that goes on must not repeat its first draws.
-        sequence = np.random.SeedSequence([self.random_state, worker, len(study.get_trials(deepcopy=False))])
-        study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
-        return study
+    @contextlib.contextmanager
+    def opened(self, worker: int = 0) -> Iterator[optuna.Study]:
+        """Give the study of the storage, with a sampler of this worker's own."""
+        storage = _open_storage(self.storage)
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=self.name,
+                directions=[StudyDirection.MAXIMIZE for _ in COLUMNS],
+                load_if_exists=True,
+            )
+            # A sampler that goes on must not repeat its first draws.
+            n_trials = len(study.get_trials(deepcopy=False))
+            sequence = np.random.SeedSequence([self.random_state, worker, n_trials])
+            study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
+            yield study
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
     def is_open(self, study: optuna.Study) -> bool:
         """Say whether trials are still to be finished, here or elsewhere."""
@@ -162,8 +166,7 @@ class _Work:
             if not self.n_wanted(study):
                 study.stop()
 
-        with _quiet_optuna():
-            study = self.open(worker)
+        with _quiet_optuna(), self.opened(worker) as study:
             if self.n_wanted(study):
                 study.optimize(self.measure, callbacks=[stop], catch=StudyError)
 
@@ -176,6 +179,21 @@ class _Work:
             trial.set_user_attr("error", str(error))
             raise
         return tuple(float(np.mean([row[column] for row in rows])) for column in COLUMNS)
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Return a storage, whose tables are made if there are none."""
+    patience = {"connect_args": {"timeout": 60}} if make_url(url).get_backend_name() == "sqlite" else {}
+    for seconds in (0.5, 1.0, 0.0):
+        try:
+            return optuna.storages.RDBStorage(
+                url, engine_kwargs={"pool_pre_ping": True, **patience}, heartbeat_interval=HEARTBEAT
+            )
+        except SQLAlchemyError:  # of two processes that make the tables at once, one fails
+            if not seconds:
+                raise
+            time.sleep(seconds)
+    raise AssertionError("unreachable")
 
 
 def _run(work: _Work, n_jobs: int) -> None:
@@ -223,11 +241,13 @@ def _watched(study: optuna.Study, watcher: Callable[[int], None] | None) -> Iter
 
 @contextlib.contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Let Optuna tell of trouble only."""
+    """Let Optuna tell nothing by itself: failures end as errors."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats have been so since 2021
+            yield
     finally:
         optuna.logging.set_verbosity(before)
 
