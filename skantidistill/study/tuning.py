@@ -13,7 +13,7 @@ __all__ = ["COLUMNS", "GIVE_UP", "Trial", "Tuning", "choose", "load_tuning", "pa
 
 #: The criteria of a trial: columns of the study's tidy table. The first is the accuracy.
 COLUMNS = ("accuracy", "fgsm", "parameter_noise")
-GIVE_UP = 0.01
+GIVE_UP = 0.005
 FORMAT = 1
 
 
@@ -99,7 +99,7 @@ def choose(trials: Sequence[Trial], give_up: float = GIVE_UP) -> int:
     ----------
     trials : sequence of Trial
         At least one.
-    give_up : float, default=0.01
+    give_up : float, default=0.005
         How much of the greatest accuracy may be given up. Of the trials within it, that with the greatest
         mean of the other values is chosen, of several the first.
 
