@@ -168,8 +168,7 @@ def versions() -> dict[str, str]:
     return {**found, "source": hashlib.sha256(source).hexdigest()[:12]}
 
 
-#: Where AD's setting in a protocol comes from, as ``skantidistill tune`` found it. Elsewhere it is that of the
-#: estimator's defaults.
+#: Where AD's settings come from: ``skantidistill tune``. Elsewhere they are the estimator's defaults.
 TUNINGS: dict[str, Tuning] = {"fashion-mnist": load_tuning(Path(__file__).with_name("fashion_mnist.json"))}
 
 #: "fashion-mnist" is the protocol of the paper but for AD's setting.
