@@ -67,10 +67,11 @@ FLOORS = {
     "study.measure": 10,
     "study.report": 11,
     "study.task": 11,
-    "study.run": 12,
-    "study": 13,
-    "__main__": 14,
-    "": 15,  # the package itself: what a user imports
+    "study.cluster": 12,
+    "study.run": 13,
+    "study": 14,
+    "__main__": 15,
+    "": 16,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}
