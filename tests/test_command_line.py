@@ -331,8 +331,8 @@ def test_the_command_is_installed():
 def test_help_lists_every_option_and_every_method(capsys):
     assert status_of(["study", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    options = "data target paper teacher-classes teacher-features rows hidden seeds methods out jobs scheduler quiet"
-    assert all(f"--{option}" in out for option in options.split())
+    options = "data target paper teacher-classes teacher-features rows hidden seeds methods out jobs quiet"
+    assert all(f"--{option}" in out for option in (*options.split(), "scheduler"))
     assert all(method in out for method in METHODS)
     assert status_of(["--version"]) == 0
     assert re.fullmatch(r"skantidistill \d+\.\d+.*\n", capsys.readouterr().out)
