@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import NoReturn
 from skantidistill.datasets import DatasetError
 from skantidistill.study import (
     METHODS,
+    Cluster,
     Memory,
     Protocol,
     Run,
@@ -67,9 +69,10 @@ def _study(options: argparse.Namespace) -> int:
     """Run a study a number of rows, and print each as it is finished."""
     with _results(options.out) as results:
         try:
-            for n_rows in options.rows or (None,):
-                text = _one_study(options, n_rows, results)
-                print(text, flush=True)
+            with _cluster(options) as cluster:
+                for n_rows in options.rows or (None,):
+                    text = _one_study(options, n_rows, results, cluster)
+                    print(text, flush=True)
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
@@ -80,7 +83,9 @@ def _study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store | Memory) -> str:
+def _one_study(
+    options: argparse.Namespace, n_rows: int | None, results: Store | Memory, cluster: Cluster | None
+) -> str:
     protocol = _protocol(options, n_rows)
     seeds = _default_seeds(options)
     methods = options.methods or methods_of(protocol)
@@ -89,7 +94,15 @@ def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store |
         raise StudyError(f"--methods: {', '.join(unknown)} needs --rows, or D1 is a part of D2.")
     runs = [Run(seed, method) for seed in seeds for method in methods]
     with Progress(runs, options.quiet) as progress:
-        rows = run_study(protocol, seeds, methods, results=results, n_jobs=options.jobs, watcher=progress)
+        rows = run_study(
+            protocol,
+            seeds,
+            methods,
+            results=results,
+            n_jobs=options.jobs or 1,
+            watcher=progress,
+            cluster=cluster,
+        )
     return as_text(rows, protocol, _command(options, n_rows, seeds))
 
 
@@ -122,6 +135,15 @@ def _results(folder: str | None) -> Iterator[Store | Memory]:
         return
     with Store(folder) as store:
         yield store
+
+
+def _cluster(options: argparse.Namespace) -> contextlib.AbstractContextManager[Cluster | None]:
+    """Give what makes the runs: a cluster, or else this machine."""
+    if options.scheduler is None:
+        return contextlib.nullcontext()
+    if options.jobs is not None:
+        raise StudyError("--jobs is for this machine; with --scheduler there are as many runs as workers.")
+    return Cluster(options.scheduler)
 
 
 def _how_to_resume(results: Store | Memory) -> str:
@@ -235,8 +257,13 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         help="keep every finished run in this folder, and table.csv; with the same command a study goes on "
         "where it was ended",
     )
+    runs.add_argument("--jobs", type=_jobs, metavar="N", help="runs at a time; -1: one a core; default: 1")
     runs.add_argument(
-        "--jobs", type=_jobs, default=1, metavar="N", help="runs at a time; -1: one a core; default: 1"
+        "--scheduler",
+        type=_address,
+        metavar="ADDRESS",
+        help="make the runs on a Dask cluster, one at a time in each of its workers: the address of its "
+        "scheduler, such as tcp://10.0.0.1:8786; the workers get the data from here; instead of --jobs",
     )
     runs.add_argument(
         "--quiet", action="store_true", help="no progress bar (there is none anyway outside a terminal)"
@@ -289,6 +316,14 @@ def _jobs(text: str) -> int:
     if number < 1 and number != -1:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a positive integer nor -1")
     return number
+
+
+def _address(text: str) -> str:
+    """Return the address of a Dask scheduler."""
+    found = re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", text)
+    if found is None or not 0 < int(found[3]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address such as tcp://10.0.0.1:8786, or tls://...")
+    return text
 
 
 def _seeds(text: str) -> tuple[int, ...]:

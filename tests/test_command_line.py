@@ -332,7 +332,7 @@ def test_help_lists_every_option_and_every_method(capsys):
     assert status_of(["study", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     options = "data target paper teacher-classes teacher-features rows hidden seeds methods out jobs quiet"
-    assert all(f"--{option}" in out for option in options.split())
+    assert all(f"--{option}" in out for option in (*options.split(), "scheduler"))
     assert all(method in out for method in METHODS)
     assert status_of(["--version"]) == 0
     assert re.fullmatch(r"skantidistill \d+\.\d+.*\n", capsys.readouterr().out)

@@ -59,6 +59,7 @@ FLOORS = {
     "study.methods": 0,
     "study.statistics": 0,
     "study.store": 1,
+    "study.tuning": 1,
     "study.files": 2,
     "study.progress": 2,
     "study.protocols": 8,
@@ -66,13 +67,13 @@ FLOORS = {
     "study.design": 10,
     "study.measure": 10,
     "study.report": 11,
-    "study.tuning": 1,
     "study.task": 11,
-    "study.run": 12,
-    "study.tune": 13,
-    "study": 14,
-    "__main__": 15,
-    "": 16,  # the package itself: what a user imports
+    "study.cluster": 12,
+    "study.run": 13,
+    "study.tune": 14,
+    "study": 15,
+    "__main__": 16,
+    "": 17,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}

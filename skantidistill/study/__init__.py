@@ -1,5 +1,6 @@
 """The study: how students that grew do against students that did not, in tables that anybody can rerun."""
 
+from skantidistill.study.cluster import Cluster
 from skantidistill.study.design import make_protocol
 from skantidistill.study.errors import StudyError
 from skantidistill.study.methods import METHODS, TABLES
@@ -13,6 +14,7 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "TABLES",
+    "Cluster",
     "Memory",
     "Protocol",
     "Run",

@@ -1,6 +1,7 @@
 """Run a study: make every method for every seed, on the same rows and from the same teacher."""
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -10,10 +11,11 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
+from skantidistill.study.cluster import Cluster
 from skantidistill.study.errors import StudyError
 from skantidistill.study.methods import METHODS
 from skantidistill.study.protocols import Protocol, tables_of
-from skantidistill.study.store import Memory, Results, Run
+from skantidistill.study.store import Memory, Results, Row, Run
 from skantidistill.study.task import run_method
 
 __all__ = ["Watcher", "deaf_to_ctrl_c", "methods_of", "run_study"]
@@ -38,6 +40,7 @@ def run_study(
     results: Results | None = None,
     n_jobs: int = 1,
     watcher: Watcher | None = None,
+    cluster: Cluster | None = None,
 ) -> list[dict[str, Any]]:
     """Run methods over seeds; a seed's split and teacher are the same for every method.
 
@@ -58,6 +61,9 @@ def run_study(
         Runs at a time, as joblib counts them.
     watcher : callable, default=None
         Called as ``watcher(run, "began")`` and ``watcher(run, "ended")``.
+    cluster : Cluster, default=None
+        Whose workers make the runs, and get their data from here; ``n_jobs`` then means nothing. None: this
+        process, or joblib's.
 
     Returns
     -------
@@ -76,7 +82,7 @@ def run_study(
     KeyError
         If a method is unknown.
     StudyError
-        If a student can't be fitted, or results can't be kept.
+        If a student can't be fitted, results can't be kept, or a cluster is gone.
     skantidistill.datasets.DatasetError
         If the data can't be had.
 
@@ -95,6 +101,7 @@ def run_study(
     for run in wanted:
         METHODS[run.method]  # an unknown one is told before anything runs
     study = results.begin(protocol.key, protocol.settings())
+    make = cluster.make if cluster is not None else functools.partial(_make_here, n_jobs)
     told: set[Run] = set()
     while True:
         found = study.rows()
@@ -105,34 +112,33 @@ def run_study(
         missing = [run for run in wanted if run not in found]
         if not missing:
             return [{"method": run.method, "seed": run.seed, **found[run]} for run in wanted]
-        if not _compute(protocol, study, missing, n_jobs, tell, told):
+        if not _compute(make, protocol, study, missing, tell, told):
             time.sleep(POLL)
 
 
 def _compute(
-    protocol: Protocol, study: Any, missing: list[Run], n_jobs: int, tell: Watcher, told: set[Run]
+    make: Callable[[Protocol, Iterator[Run]], Any],
+    protocol: Protocol,
+    study: Any,
+    missing: list[Run],
+    tell: Watcher,
+    told: set[Run],
 ) -> bool:
     """Make those runs that nobody else makes, and return whether there were any."""
     any_made = False
     failures: list[StudyError] = []
 
-    def tasks() -> Iterator[Any]:
+    def claimed() -> Iterator[Run]:
         # joblib asks for tasks in threads of its own, where an error would be nobody's.
         try:
             for run in missing:
                 if study.claim(run):
                     tell(run, "began")
-                    yield delayed(run_method)(protocol, run.method, run.seed)
+                    yield run
         except StudyError as error:
             failures.append(error)
 
-    # As many tasks are handed out as can run, so that others may take the rest.
-    parallel = Parallel(n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-    with deaf_to_ctrl_c():
-        generator = parallel(tasks())
-    with warnings.catch_warnings(), contextlib.closing(generator) as finished:
-        # Of tasks that are given up, when this loop is left by an error.
-        warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning, module="joblib")
+    with contextlib.closing(make(protocol, claimed())) as finished:
         for row in finished:
             run = Run(row.pop("seed"), row.pop("method"))
             study.add(run, row)
@@ -142,6 +148,18 @@ def _compute(
     if failures:
         raise failures[0]
     return any_made
+
+
+def _make_here(n_jobs: int, protocol: Protocol, runs: Iterator[Run]) -> Iterator[Row]:
+    """Give the rows of runs as they are finished; a run is taken when it can be begun."""
+    # As many tasks are handed out as can run, so that others may take the rest.
+    parallel = Parallel(n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+    with deaf_to_ctrl_c():
+        generator = parallel(delayed(run_method)(protocol, run.method, run.seed) for run in runs)
+    with warnings.catch_warnings(), contextlib.closing(generator) as finished:
+        # Of tasks that are given up, when this loop is left by an error.
+        warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning, module="joblib")
+        yield from finished
 
 
 @contextlib.contextmanager
