@@ -1,0 +1,154 @@
+"""``skantidistill tune``: choose anti-distillation's setting, and print the front of what was tried."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from skantidistill.commands import arguments
+from skantidistill.commands.study import INTERRUPTED
+from skantidistill.study import StudyError
+from skantidistill.study.errors import errors_told
+from skantidistill.study.figures import draw_front
+from skantidistill.study.protocols import Protocol, versions
+from skantidistill.study.report import tuning_as_text
+from skantidistill.study.tuning import GIVE_UP, Trial, Tuning, choose, save_tuning
+
+__all__ = ["ABOUT", "HELP", "add_options", "run"]
+
+HELP = "choose the weights of the terms, their noise and phi's schedule (tune --help: its options)"
+ABOUT = (
+    "Tries settings of anti-distillation by Optuna on a fifth of the training rows, and never looks at test "
+    "rows. Prints those that no other beats in accuracy, under attack and under noise, and chooses the "
+    "firmest of those that are nearly as accurate as any."
+)
+BAR = "{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt} trials [{elapsed} so far, {remaining} left]"
+DATABASE, TUNING, FRONT = "tuning.sqlite", "tuning.json", "front.png"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    arguments.add_data_options(parser, arguments.count)
+    runs = parser.add_argument_group("what is run")
+    runs.add_argument(
+        "--trials",
+        type=arguments.count,
+        default=50,
+        metavar="N",
+        help="settings in all, those that are kept already among them; default: 50",
+    )
+    runs.add_argument(
+        "--seeds",
+        type=arguments.seeds,
+        default=(0,),
+        metavar="N",
+        help="how many seeds, or which (0,1,2), every trial is the mean of; default: 1",
+    )
+    runs.add_argument(
+        "--give-up",
+        type=arguments.share,
+        default=GIVE_UP,
+        metavar="X",
+        help=f"how much of the highest accuracy the chosen setting may give up; default: {GIVE_UP}",
+    )
+    runs.add_argument(
+        "--out",
+        metavar="DIR",
+        help=f"keep the trials in this folder, with {TUNING} and {FRONT}; with the same command a tuning "
+        "goes on where it was ended",
+    )
+    runs.add_argument(
+        "--storage",
+        metavar="URL",
+        help="keep the trials in this database instead, as Optuna takes it, such as "
+        "postgresql+psycopg://user@host/name: any number of machines may run the command on it",
+    )
+    runs.add_argument("--jobs", type=arguments.jobs, default=1, metavar="N", help=arguments.JOBS)
+    runs.add_argument("--quiet", action="store_true", help=arguments.QUIET)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tune, print what was found, and write it."""
+    protocol = arguments.protocol_of(options, options.rows)
+    folder = _folder(options.out)
+    storage = options.storage or (folder and f"sqlite:///{(folder / DATABASE).absolute()}")
+    try:
+        trials = _tune(options, protocol, storage)
+    except KeyboardInterrupt:
+        kept = "finished trials are kept; to go on, run the same command." if storage else "nothing is kept."
+        print(f"skantidistill: interrupted; {kept}", file=sys.stderr)
+        return INTERRUPTED
+    tuning = Tuning(
+        title=protocol.title,
+        command=_command(options),
+        versions=versions(),
+        seeds=options.seeds,
+        trials=trials,
+        chosen=choose(trials, options.give_up),
+    )
+    print(tuning_as_text(tuning, protocol, options.give_up), flush=True)
+    if folder is not None:
+        with errors_told(folder):
+            save_tuning(tuning, folder / TUNING)
+            draw_front(tuning).savefig(folder / FRONT, dpi=150)
+        print(f"\nTo study the chosen setting: add --setting {shlex.quote(str(folder / TUNING))}")
+        print(f"What was given up for what: {folder / FRONT}", flush=True)
+    return 0
+
+
+def _tune(options: argparse.Namespace, protocol: Protocol, storage: str | None) -> tuple[Trial, ...]:
+    try:
+        from skantidistill.study.tune import tune
+    except ImportError as error:
+        raise StudyError('Tuning needs another package: pip install "skantidistill[study,tune]"') from error
+    with _bar(options) as bar:
+
+        def watcher(n_finished: int) -> None:
+            bar.n = min(n_finished, options.trials)
+            bar.refresh()
+
+        return tune(
+            protocol,
+            options.trials,
+            seeds=options.seeds,
+            storage=storage,
+            n_jobs=options.jobs,
+            watcher=watcher,
+        )
+
+
+def _bar(options: argparse.Namespace) -> tqdm:
+    return tqdm(
+        total=options.trials,
+        bar_format=BAR,
+        leave=False,
+        disable=options.quiet or not sys.stderr.isatty(),
+    )
+
+
+def _folder(name: str | None) -> Path | None:
+    """Return the folder of --out, made if there is none; what is in it that is not a tuning's stays."""
+    if name is None:
+        return None
+    folder = Path(name)
+    with errors_told(folder, "give --out a folder that can be made and written to."):
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(path.name for path in folder.iterdir())
+    if others and not {DATABASE, TUNING} & set(others):
+        raise StudyError(f"{folder} holds no tuning but {others[0]}; give --out a folder of its own.")
+    return folder
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that makes the same trials, without where they are kept."""
+    given = {
+        "--data": options.data,
+        **arguments.data_words(options, options.rows),
+        "--trials": options.trials,
+        "--seeds": arguments.seeds_word(options.seeds),
+        "--give-up": options.give_up,
+        "--jobs": options.jobs if options.jobs != 1 else None,
+    }
+    return "python -m skantidistill tune " + shlex.join(arguments.words_of(given))
