@@ -18,12 +18,15 @@ from skantidistill.study import (
     Protocol,
     Run,
     Store,
+    Studied,
     StudyError,
     as_text,
     make_protocol,
     methods_of,
     run_study,
+    write_report,
 )
+from skantidistill.study.html import NO_FIGURES
 from skantidistill.study.progress import Progress
 from skantidistill.study.store import DATABASE
 
@@ -65,22 +68,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _study(options: argparse.Namespace) -> int:
     """Run a study a number of rows, and print each as it is finished."""
+    studies = []
     with _results(options.out) as results:
         try:
             for n_rows in options.rows or (None,):
-                text = _one_study(options, n_rows, results)
-                print(text, flush=True)
+                studies.append(_one_study(options, n_rows, results))
+                print(as_text(*studies[-1]), flush=True)
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
         if isinstance(results, Store):
-            table = results.write_table()
-            print(f"\nThe rows of these tables: {table}\nTo resume or extend: {results.folder / DATABASE}")
+            table, report = results.write_table(), write_report(results.folder, studies)
+            hint = "" if report.figures else f" ({NO_FIGURES[0].lower()}{NO_FIGURES[1:]})"
+            print(
+                f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}\nTo resume or extend: {results.folder / DATABASE}"
+            )
             sys.stdout.flush()
     return 0
 
 
-def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store | Memory) -> str:
+def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store | Memory) -> Studied:
     protocol = _protocol(options, n_rows)
     seeds = _default_seeds(options)
     methods = options.methods or methods_of(protocol)
@@ -90,7 +97,7 @@ def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store |
     runs = [Run(seed, method) for seed in seeds for method in methods]
     with Progress(runs, options.quiet) as progress:
         rows = run_study(protocol, seeds, methods, results=results, n_jobs=options.jobs, watcher=progress)
-    return as_text(rows, protocol, _command(options, n_rows, seeds))
+    return Studied(rows, protocol, _command(options, n_rows, seeds))
 
 
 def _protocol(options: argparse.Namespace, n_rows: int | None) -> Protocol:
@@ -232,8 +239,8 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     runs.add_argument(
         "--out",
         metavar="DIR",
-        help="keep every finished run in this folder, and table.csv; with the same command a study goes on "
-        "where it was ended",
+        help="keep every finished run in this folder, with table.csv, report.html and figures; with the "
+        "same command a study goes on where it was ended",
     )
     runs.add_argument(
         "--jobs", type=_jobs, default=1, metavar="N", help="runs at a time; -1: one a core; default: 1"

@@ -58,19 +58,28 @@ FLOORS = {
     "study.errors": 0,
     "study.methods": 0,
     "study.statistics": 0,
+    "study.styles": 0,
+    "study.writing": 0,
+    "study.pictures": 1,
     "study.store": 1,
+    "study.elements": 2,
     "study.files": 2,
     "study.progress": 2,
     "study.protocols": 8,
     "study.problem": 9,
     "study.design": 10,
     "study.measure": 10,
-    "study.report": 11,
+    "study.tables": 11,
     "study.task": 11,
+    "study.curves": 12,
     "study.run": 12,
-    "study": 13,
-    "__main__": 14,
-    "": 15,  # the package itself: what a user imports
+    "study.words": 12,
+    "study.figures": 13,
+    "study.report": 13,
+    "study.html": 14,
+    "study": 15,
+    "__main__": 16,
+    "": 17,  # the package itself: what a user imports
 }
 SKORCH = {"torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skantidistill._checks import import_optional
 from skantidistill.study.measure import CRITERIA, N_STRENGTHS, Criterion
-from skantidistill.study.pictures import Label, Panel, Picture, label_beside
+from skantidistill.study.pictures import USER, Label, Panel, Picture, label_beside
 from skantidistill.study.protocols import Protocol
 from skantidistill.study.statistics import summarise
 from skantidistill.study.styles import style_of
 from skantidistill.study.tables import Studied, groups_made, short_name
 
-__all__ = ["FIRMNESS", "Curve", "draw_epochs", "draw_rows", "draw_strengths", "mean_curve"]
+__all__ = ["FIRMNESS", "Curve", "draw_epochs", "draw_rows", "draw_strengths", "few_ticks", "mean_curve"]
 
 Row = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ class Curve(NamedTuple):
     spread: np.ndarray
 
 
-def mean_curve(rows: Sequence[Row], method: str, x: str | Sequence[float], y: str) -> Curve:
+def mean_curve(rows: Sequence[Row], method: str, x: str | np.ndarray, y: str) -> Curve:
     """Return a method's mean curve over seeds.
 
     Parameters
@@ -42,7 +43,7 @@ def mean_curve(rows: Sequence[Row], method: str, x: str | Sequence[float], y: st
         A tidy table.
     method : str
         One of its methods.
-    x : str or sequence of float
+    x : str or ndarray
         A column of lists, or the points that all seeds share.
     y : str
         A column of lists.
@@ -199,6 +200,8 @@ def _draw_curves(ax: Any, curves: Mapping[str, Curve]) -> None:
     ax.margins(x=0.02)
     if ax.get_yscale() == "function":
         _fit_stretched(ax, curves)
+    else:
+        ax.yaxis.set_major_locator(few_ticks())
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     label_beside(ax, ends)
 
@@ -217,3 +220,9 @@ def _stretched(accuracy: Any) -> Any:
 
 def _squeezed(height: Any) -> Any:
     return 1 + FLOOR - 10.0 ** -np.asarray(height)
+
+
+def few_ticks() -> Any:
+    """Return a locator of round numbers."""
+    ticker = import_optional("matplotlib.ticker", "matplotlib", USER)
+    return ticker.MaxNLocator(6, steps=[1, 2, 5, 10])

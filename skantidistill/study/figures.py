@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from skantidistill.study.curves import FIRMNESS, SPOKEN, draw_epochs, draw_rows, draw_strengths
+from skantidistill.study.curves import FIRMNESS, SPOKEN, draw_epochs, draw_rows, draw_strengths, few_ticks
 from skantidistill.study.measure import CRITERIA, Criterion
-from skantidistill.study.pictures import FONT, LINE, Label, Panel, Picture, label_beside
+from skantidistill.study.pictures import Label, Panel, Picture, label_beside
 from skantidistill.study.statistics import summarise
 from skantidistill.study.styles import BACK, INK, MUTED, style_of
 from skantidistill.study.tables import Comparison, Studied, Table, short_name, tables_in, with_spread
@@ -33,52 +33,70 @@ def pictures_of(studied: Studied) -> list[Picture]:
 def draw_differences(studied: Studied) -> Picture:
     """Return AD's paired differences to the best other row, with their intervals, a panel a comparison."""
     rows, protocol, _ = studied
+    tables = tables_in(rows, protocol)
+    compared = [(table, block.comparison) for table in tables for block in table.blocks if block.comparison]
+    limits = _limits(rows, compared)
 
     def panel(table: Table, comparison: Comparison) -> Panel:
+        def draw(ax: Any) -> None:
+            _draw_forest(ax, rows, table, comparison)
+            ax.set_xlim(limits)
+
         title = f"{table.title.capitalize()}: {comparison.subject}"
-        height = 1.0 + ROW_HEIGHT * len(table.criteria)
-        return Panel(title, lambda ax: _draw_forest(ax, rows, table, comparison), 1.35, 1.2, height)
+        return Panel(title, draw, 1.2, 1.15, 1.0 + ROW_HEIGHT * len(table.criteria))
 
     return Picture(
         "differences",
         "What AD wins, and what it does not",
-        "AD minus the best other row of each criterion, by seed (small dots), their mean and its 95 % "
-        "interval (Student's t). Right of 0 AD is better. Triangles up win, circles tie, triangles down lose; "
-        "no interval is widened for the number of comparisons, and the other row was chosen after the fact.",
-        tuple(
-            panel(table, block.comparison)
-            for table in tables_in(rows, protocol)
-            for block in table.blocks
-            if block.comparison
-        ),
+        "AD minus the best other row of each criterion: its mean, the 95 % interval (Student's t), and below "
+        "it every seed. Right of 0 AD is better. Triangles up win, circles tie, triangles down lose. No "
+        "interval is widened for the number of comparisons; the other row was chosen after the fact.",
+        tuple(panel(*pair) for pair in compared),
     )
+
+
+def _limits(rows: Sequence[Row], compared: Sequence[tuple[Table, Comparison]]) -> tuple[float, float]:
+    """Return limits that all panels share, so that a small difference looks small in each."""
+    ends = [0.0]
+    for table, comparison in compared:
+        for criterion, other, found in zip(
+            table.criteria, comparison.others, comparison.differences, strict=True
+        ):
+            width = 0.0 if math.isnan(found.half_width) else found.half_width
+            ends += [found.mean - width, found.mean + width]
+            ends += _paired(rows, criterion.column, comparison.subject, other)
+    margin = 0.05 * (max(ends) - min(ends)) or 0.01
+    return min(ends) - margin, max(ends) + margin
 
 
 def _draw_forest(ax: Any, rows: Sequence[Row], table: Table, comparison: Comparison) -> None:
     ax.axvline(0, color=INK, lw=0.9, zorder=2)
-    names, told = [], []
-    for n, (criterion, other, found) in enumerate(
-        zip(table.criteria, comparison.others, comparison.differences, strict=True)
-    ):
+    compared = zip(table.criteria, comparison.others, comparison.differences, strict=True)
+    for n, (criterion, other, found) in enumerate(compared):
         verdict = found.verdict
         color = style_of("AD").color if verdict == "wins" else INK if verdict == "loses" else MUTED
         differences = _paired(rows, criterion.column, comparison.subject, other)
-        ax.plot(differences, [n] * len(differences), "o", ms=2.6, alpha=0.55, mew=0, color=MUTED, zorder=3)
+        ax.plot(differences, [n + 0.3] * len(differences), "o", ms=2.8, mew=0, color=MUTED, zorder=3)
         if not math.isnan(found.half_width):
             ends = [found.mean - found.half_width, found.mean + found.half_width]
             ax.plot(ends, [n, n], "-|", color=color, lw=1.8, ms=6, mew=1.8, zorder=4)
         face = color if verdict in ("wins", "loses") else BACK
         ax.plot([found.mean], [n], VERDICT_MARKERS[verdict], ms=7, color=color, mfc=face, mew=1.4, zorder=5)
-        names.append(f"{criterion.heading}\nto {short_name(other)}")
-        told.append((n, f"{with_spread(found.mean, found.half_width, '+')}\n{verdict}", color))
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="difference of accuracies", yticks=range(len(names)))
-    ax.set_yticklabels(names, linespacing=1.05)
+        _write_lines(ax, -0.03, n, (criterion.heading, f"vs {short_name(other)}"), "right", INK)
+        number = with_spread(found.mean, found.half_width, "+")
+        _write_lines(ax, 1.03, n, (number, verdict), "left", color)
+    n = len(table.criteria)
+    ax.set(ylim=(n - 0.5, -0.6), yticks=range(n), yticklabels=[], xlabel="difference of accuracies")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    ax.xaxis.set_major_locator(_few_ticks())
+    ax.xaxis.set_major_locator(few_ticks())
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}" if abs(x) > 1e-9 else "0")
-    for n, text, color in told:
-        ax.text(1.03, n, text, color=color, va="center", linespacing=1.05, transform=ax.get_yaxis_transform())
+
+
+def _write_lines(ax: Any, x: float, y: float, lines: tuple[str, str], side: str, color: str) -> None:
+    """Write two lines, each a text of its own: only so it stays aligned in the font of a page."""
+    for line, va in zip(lines, ("bottom", "top"), strict=True):
+        ax.text(x, y, line, color=color, ha=side, va=va, transform=ax.get_yaxis_transform())
 
 
 def draw_costs(studied: Studied) -> Picture:
@@ -87,7 +105,7 @@ def draw_costs(studied: Studied) -> Picture:
     methods = dict.fromkeys(m for table in tables_in(rows, protocol) for m in table.costs)
 
     def panel(criterion: Criterion) -> Panel:
-        return Panel(criterion.heading, lambda ax: _draw_cost(ax, rows, list(methods), criterion), 1.62, 1.2)
+        return Panel(criterion.heading, lambda ax: _draw_cost(ax, rows, list(methods), criterion), right=1.2)
 
     return Picture(
         "cost-against-gain",
@@ -102,7 +120,7 @@ def draw_costs(studied: Studied) -> Picture:
 
 def _draw_cost(ax: Any, rows: Sequence[Row], methods: list[str], criterion: Criterion) -> None:
     seconds, gains = summarise(rows, "seconds"), summarise(rows, criterion.column)
-    middle = np.median([math.log(max(seconds[m][0], 1e-9)) for m in methods])
+    middle = np.median([seconds[m][0] for m in methods])
     sides: dict[str, list[Label]] = {"left": [], "right": []}
     ax.set_xscale("log")
     for method in methods:
@@ -114,19 +132,23 @@ def _draw_cost(ax: Any, rows: Sequence[Row], methods: list[str], criterion: Crit
         size = 8 if first else 5.5
         ax.plot([x], [y], style.marker, ms=size, color=style.color, mfc=face, zorder=4 + first, label=method)
         name = method.replace(" + kept terms", " + kept")
-        side = "left" if math.log(max(x, 1e-9)) < middle else "right"
+        side = "left" if x < middle else "right"
         sides[side].append(Label(x, y, name, style.color, first))
-    ax.margins(x=0.12)
-    ticks = _seconds_ticks(*ax.get_xlim())
+    inside = 0.36 if sides["left"] else 0.0
+    _make_room(ax, [seconds[method][0] for method in methods], inside)
+    ax.set(ylim=ax.get_ylim(), xlabel="seconds of fit", ylabel=SPOKEN[criterion.column])
+    ax.yaxis.set_major_locator(few_ticks())
+    label_beside(ax, sides["left"], "left", inside)
+    label_beside(ax, sides["right"])
+
+
+def _make_room(ax: Any, seconds: Sequence[float], inside: float) -> None:
+    """Let the points begin behind a share of the axes, where labels stand."""
+    low, high = math.log10(min(seconds)) - 0.06, math.log10(max(seconds)) + 0.06
+    ax.set_xlim(10 ** (high - (high - low) / (1 - inside)), 10**high)
+    ticks = [tick for tick in _seconds_ticks(*ax.get_xlim()) if tick >= 0.9 * min(seconds)]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    # The left labels stand where ticks would: those are inside, on the line's other side.
-    ax.tick_params(axis="y", direction="in", pad=-4)
-    for tick in ax.get_yticklabels():
-        tick.set_horizontalalignment("left")
-    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim(), xlabel="seconds of fit")
-    for side, labels in sides.items():
-        label_beside(ax, labels, side)
 
 
 def _has_kept_terms(method: str) -> bool:
@@ -139,7 +161,7 @@ def draw_front(tuning: Any) -> Picture:
     Parameters
     ----------
     tuning : Tuning
-        With ``columns``, ``trials`` (of ``number`` and ``values``), ``chosen`` and ``front``, both of numbers.
+        With ``columns``, ``trials`` (of ``number`` and ``values``), ``chosen`` and ``front`` (numbers).
     """
     names = {c.column: c.heading for c in CRITERIA}
 
@@ -192,12 +214,6 @@ def _paired(rows: Sequence[Row], column: str, method: str, other: str) -> list[f
 
 
 def _seconds_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten between two limits."""
+    """Return 1, 2, 3 and 5 times powers of ten between two limits."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [n * 10.0**p for p in powers for n in (1, 2, 5) if low <= n * 10.0**p <= high]
-
-
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5)
+    return [n * 10.0**p for p in powers for n in (1, 2, 3, 5) if low <= n * 10.0**p <= high]

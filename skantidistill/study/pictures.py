@@ -13,7 +13,7 @@ from sklearn.isotonic import isotonic_regression
 from skantidistill._checks import import_optional
 from skantidistill.study.styles import BACK, COLORS, GRID, INK, MUTED
 
-__all__ = ["Label", "Panel", "Picture", "as_figure", "as_png", "as_svg", "label_beside", "spread_out"]
+__all__ = ["USER", "Label", "Panel", "Picture", "as_figure", "as_png", "as_svg", "label_beside", "spread_out"]
 
 USER = "A figure of the study"
 DPI = 170
@@ -29,7 +29,7 @@ class Panel:
 
     title: str
     draw: Callable[[Any], None]
-    left: float = 0.62
+    left: float = 0.66
     right: float = 0.95
     height: float = HEIGHT
 
@@ -57,7 +57,7 @@ class Label:
 
 
 def as_figure(panels: Sequence[Panel], n_columns: int) -> Any:
-    """Return a matplotlib Figure of panels, by rows; margins are in inches, so that sizes are known at once."""
+    """Return a matplotlib Figure of panels, line by line; all sizes are in inches, and so known at once."""
     figure_module = import_optional("matplotlib.figure", "matplotlib", USER)
     n_columns = min(n_columns, len(panels))
     lines = [panels[n : n + n_columns] for n in range(0, len(panels), n_columns)]
@@ -107,29 +107,39 @@ def as_svg(panel: Panel, key: str) -> str:
     svg = svg.replace("url(#", f"url(#{key}-")
     for role, (light, _) in COLORS.items():
         svg = svg.replace(light, "currentColor" if role == "ink" else f"var(--{role})")
+    # Hundredths of a point are enough; only in tags, since numbers between them are labels.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     return re.sub(r"\n\s*", "\n", svg).strip()
 
 
-def label_beside(ax: Any, labels: Sequence[Label], side: str = "right", leaders: bool = True) -> None:
-    """Write labels beside the axes, as near to their points as they can be without touching each other.
+def label_beside(ax: Any, labels: Sequence[Label], side: str = "right", edge: float = 1.0) -> None:
+    """Write labels beside an edge, as near to their points as they can be without touching each other.
 
     Limits and scales of the axes have to be final.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to write.
+    labels : sequence of Label
+        What to write.
+    side : {"right", "left"}, default="right"
+        On which side of the edge.
+    edge : float, default=1.0
+        The edge, in shares of the axes' width; a thin line leads to it from every point.
     """
     scale = 72 / ax.figure.dpi
     box = ax.get_window_extent()
     width, height = box.width * scale, box.height * scale
     points = [ax.transAxes.inverted().transform(ax.transData.transform((la.x, la.y))) for la in labels]
     wanted = np.array([point[1] * height for point in points])
-    heights = spread_out(wanted, LINE, 0.3 * LINE, height + 0.5 * LINE)
-    away, elbow = (1, 6 / width) if side == "right" else (0, -6 / width)
+    heights = spread_out(wanted, LINE, 0.3 * LINE, height + 0.2 * LINE)
+    elbow = 6 / width if side == "right" else -6 / width
     for label, (x, y), found in zip(labels, points, heights / height, strict=True):
-        if leaders:
-            path = ([x, away, away + elbow], [y, y if x == away else found, found])
-            ax.plot(
-                *path, color=label.color, lw=0.6, alpha=0.7, transform=ax.transAxes, clip_on=False, zorder=1
-            )
+        line = {"color": label.color, "lw": 0.6, "alpha": 0.7, "clip_on": False, "zorder": 1}
+        ax.plot([x, edge, edge + elbow], [y, found, found], transform=ax.transAxes, **line)
         ax.text(
-            away + 1.4 * elbow,
+            edge + 1.4 * elbow,
             found,
             label.text,
             color=label.color,

@@ -176,8 +176,8 @@ def _sentence(table: Table, comparison: Comparison) -> str:
     if any(math.isnan(difference.half_width) for difference in comparison.differences):
         places = "; ".join(f"{word} in {_listed(found[word])}" for word in link if word in found)
         return (
-            f"{subject} wins nothing and loses nothing, since one seed can't tell chance from effect; in this "
-            f"seed it is {places}."
+            f"{subject} wins nothing and loses nothing, since one seed can't tell chance from effect; in "
+            f"this seed it is {places}."
         )
     places = "; ".join(f"{word} in {_listed(found.get(word, []))}" for word in ("wins", "ties", "loses"))
     return f"{subject} {places}."
