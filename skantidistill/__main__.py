@@ -79,11 +79,9 @@ def _study(options: argparse.Namespace) -> int:
             return INTERRUPTED
         if isinstance(results, Store):
             table, report = results.write_table(), write_report(results.folder, studies)
-            hint = "" if report.figures else f" ({NO_FIGURES[0].lower()}{NO_FIGURES[1:]})"
-            print(
-                f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}\nTo resume or extend: {results.folder / DATABASE}"
-            )
-            sys.stdout.flush()
+            hint = "" if report.figures else f"\n{NO_FIGURES}"
+            print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
+            print(f"To resume or extend: {results.folder / DATABASE}", flush=True)
     return 0
 
 

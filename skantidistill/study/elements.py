@@ -121,8 +121,9 @@ def figure(picture: Picture, key: str, file: str) -> str:
 
 
 def emphasise(text: str) -> str:
-    """Return a sentence, escaped, with its verdicts in bold."""
-    return re.sub(r"\b(wins|ties|loses)\b", r'<strong class="\1">\1</strong>', escape(text))
+    """Return a sentence, escaped, with its verdicts in bold, and those that something is won by in colour."""
+    text = re.sub(r"\b(wins|ties|loses) in (?!nothing)", r'<strong class="\1">\1</strong> in ', escape(text))
+    return text.replace("wins in nothing", "<strong>wins in nothing</strong>")
 
 
 def _scrolling(name: str, element: str) -> str:

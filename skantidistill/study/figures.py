@@ -43,7 +43,7 @@ def draw_differences(studied: Studied) -> Picture:
             ax.set_xlim(limits)
 
         title = f"{table.title.capitalize()}: {comparison.subject}"
-        return Panel(title, draw, 1.2, 1.15, 1.0 + ROW_HEIGHT * len(table.criteria))
+        return Panel(title, draw, 1.12, 1.05, 1.0 + ROW_HEIGHT * len(table.criteria))
 
     return Picture(
         "differences",
@@ -105,7 +105,7 @@ def draw_costs(studied: Studied) -> Picture:
     methods = dict.fromkeys(m for table in tables_in(rows, protocol) for m in table.costs)
 
     def panel(criterion: Criterion) -> Panel:
-        return Panel(criterion.heading, lambda ax: _draw_cost(ax, rows, list(methods), criterion), right=1.2)
+        return Panel(criterion.heading, lambda ax: _draw_cost(ax, rows, list(methods), criterion), right=1.28)
 
     return Picture(
         "cost-against-gain",
@@ -171,8 +171,7 @@ def draw_front(tuning: Any) -> Picture:
             ax.set(xlabel=names.get(tuning.columns[one], tuning.columns[one]))
             ax.set(ylabel=names.get(tuning.columns[other], tuning.columns[other]))
 
-        titles = [names.get(tuning.columns[n], tuning.columns[n]) for n in (other, one)]
-        return Panel(" by ".join(titles).capitalize().replace("fgsm", "FGSM"), draw, 0.62, 0.95)
+        return Panel(" by ".join(names.get(tuning.columns[n], tuning.columns[n]) for n in (other, one)), draw)
 
     return Picture(
         "pareto-front",
@@ -194,12 +193,14 @@ def _draw_trials(ax: Any, tuning: Any, one: int, other: int) -> None:
     ax.plot(*zip(*(points[n] for n in sorted(front)), strict=True), "o", ms=5, color=color, label="front")
     told = {0: "defaults", tuning.chosen: "chosen"}
     if tuning.chosen == 0:
-        told = {0: "defaults,\nchosen"}
+        told = {0: "chosen, defaults"}
     labels = []
     for number, text in told.items():
         chosen = number == tuning.chosen
         ax.plot(*zip(points[number], strict=True), "o", ms=11, color=INK, mfc="none", mew=1.4, zorder=6)
         labels.append(Label(*points[number], text, INK, chosen))
+    ax.xaxis.set_major_locator(few_ticks())
+    ax.yaxis.set_major_locator(few_ticks())
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     label_beside(ax, labels)
 

@@ -133,8 +133,11 @@ def _figure(key: str, picture: Picture) -> str:
 
 
 def _title(studies: Sequence[Studied], tuning: Any) -> str:
-    names = dict.fromkeys(_name(study.protocol) for study in studies)
-    return "; ".join(names) or tuning.title
+    names: dict[str, list[str]] = {}
+    for study in studies:
+        names.setdefault(study.protocol.title, []).append(scenario(study.protocol))
+    titles = [f"{title}, {' and '.join(dict.fromkeys(what))}" for title, what in names.items()]
+    return "; ".join(titles) or tuning.title
 
 
 def _name(protocol: Protocol) -> str:
@@ -144,9 +147,11 @@ def _name(protocol: Protocol) -> str:
 def _said(study: Studied, several: bool) -> str:
     """Return the first paragraph: what AD wins, and what it does not."""
     sentences = verdict(study.rows, study.protocol)
-    spans = [f"<strong>{escape(_name(study.protocol))}.</strong>"] * several
-    spans += [e.emphasise(sentence) for sentence in sentences]
-    return '<p class="lead">' + " ".join(f"<span>{span}</span>" for span in spans) + "</p>"
+    spans = [f"<span><strong>{escape(_name(study.protocol))}.</strong></span>"] * several
+    for sentence in sentences:
+        kind = ' class="aside"' * sentence.startswith("In brackets")
+        spans.append(f"<span{kind}>{e.emphasise(sentence)}</span>")
+    return '<p class="lead">' + " ".join(spans) + "</p>"
 
 
 def _study(study: Studied, figures: list[str], heading: str) -> list[str]:

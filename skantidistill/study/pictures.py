@@ -17,10 +17,10 @@ __all__ = ["USER", "Label", "Panel", "Picture", "as_figure", "as_png", "as_svg",
 
 USER = "A figure of the study"
 DPI = 170
-WIDTH, HEIGHT = 4.7, 3.5  # inches of a panel
+WIDTH, HEIGHT = 4.4, 3.4  # inches of a panel
 TOP, BOTTOM = 0.36, 0.52  # inches around the axes, for title and ticks
-FONT = 8.5  # points; nearly CSS pixels where a panel is as wide as a telephone
-LINE = 1.25 * FONT
+FONT = 9.0  # points; nearly CSS pixels where a panel is as wide as a telephone
+LINE = 1.2 * FONT
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Panel:
     title: str
     draw: Callable[[Any], None]
     left: float = 0.66
-    right: float = 0.95
+    right: float = 0.98
     height: float = HEIGHT
 
 
@@ -98,7 +98,8 @@ def as_svg(panel: Panel, key: str) -> str:
         figure.savefig(content, format="svg", transparent=True)
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    # The style would be the whole page's, which has the same of its own.
+    svg = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", svg, flags=re.S)
     svg = re.sub(
         r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg, count=1
     )

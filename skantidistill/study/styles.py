@@ -16,15 +16,15 @@ COLORS = {
     "muted": (MUTED, "#a0a7b1"),
     "grid": (GRID, "#343a43"),
     "back": (BACK, "#15181d"),
-    "ad": ("#d1430b", "#ff8552"),
-    "ad-part": ("#dd8a5c", "#d99a76"),
-    "ad-phi": ("#a9714f", "#b98a6c"),
+    "ad": ("#cd3f08", "#ff8552"),
+    "ad-part": ("#b05a22", "#d99a76"),
+    "ad-phi": ("#94644a", "#b98a6c"),
     "xavier": ("#3f3a9b", "#9d9cf5"),
-    "zero": ("#7c8591", "#8d97a5"),
+    "zero": ("#6e7683", "#8d97a5"),
     "uniform": ("#17804a", "#4fc486"),
     "transfer": ("#9c3f93", "#dd8ad4"),
-    "net2net": ("#2e93c7", "#63bdeb"),
-    "noise": ("#8c7a12", "#cbb84a"),
+    "net2net": ("#1c7cae", "#63bdeb"),
+    "noise": ("#7f6f0f", "#cbb84a"),
 }
 
 
