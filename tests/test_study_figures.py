@@ -207,6 +207,19 @@ def test_the_front_is_told_from_what_it_dominates():
     assert [text.get_text() for text in ax.texts] == ["chosen, defaults"]
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_rows_that_are_all_alike_are_drawn_without_a_warning(value, n_seeds):
+    rows = make_rows(methods=["Xavier", "AD"], n_seeds=n_seeds)
+    for row in rows:
+        row |= dict.fromkeys(("accuracy", "fgsm", "parameter_noise"), value) | {"seconds": 1.0}
+        row |= {name: [value] * len(row[name]) for name in row if name.endswith(("_curve", "curve_accuracy"))}
+    for picture in pictures_of(make_study(rows)):
+        assert as_svg(picture.panels[0], "a").count("<text") > 4
+        for ax in as_figure(picture.panels, 2).axes:
+            assert all(np.isfinite([*ax.get_xlim(), *ax.get_ylim()]))
+
+
 def test_a_study_without_a_comparison_has_the_other_figures():
     names = [picture.name for picture in pictures_of(make_study(make_rows(methods=["Zero"])))]
     assert names == ["accuracy-by-epoch", "accuracy-by-fgsm", "accuracy-by-parameter-noise",

@@ -121,8 +121,9 @@ def figure(picture: Picture, key: str, file: str) -> str:
 
 
 def emphasise(text: str) -> str:
-    """Return a sentence, escaped, with its verdicts in bold, and those that something is won by in colour."""
+    """Return a sentence, escaped, with its verdicts in bold; a number and its spread stay on one line."""
     text = re.sub(r"\b(wins|ties|loses) in (?!nothing)", r'<strong class="\1">\1</strong> in ', escape(text))
+    text = text.replace(" ±", "\N{NO-BREAK SPACE}±")
     return text.replace("wins in nothing", "<strong>wins in nothing</strong>")
 
 

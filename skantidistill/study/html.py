@@ -71,7 +71,7 @@ def write_report(folder: Any, studies: Sequence[Studied], tuning: Any = None) ->
         write_whole(folder / PAGE, content.encode())
         for path in shown.glob("*.png"):
             if _OURS.fullmatch(path.name) and path.name not in pngs:
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may have been here
     return Report(folder / PAGE, tuple(shown / name for name in pngs))
 
 

@@ -1,4 +1,4 @@
-"""Panels of figures, and how they become an image file or a part of a page; no global state is touched."""
+"""Panels of figures, and how they become an image file or a part of a page; no display is needed."""
 
 import io
 import re
@@ -155,6 +155,13 @@ def spread_out(wanted: np.ndarray, gap: float, low: float, high: float) -> np.nd
     """Return positions at least a gap apart within [low, high], the nearest to those wanted (least squares).
 
     Where they can't be, the gap is smaller.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skantidistill.study.pictures import spread_out
+    >>> spread_out(np.array([50.0, 10.0, 50.0]), gap=8, low=0, high=100).tolist()
+    [46.0, 10.0, 54.0]
     """
     if len(wanted) == 0:
         return wanted

@@ -110,7 +110,14 @@ def short_name(row: str) -> str:
 
 
 def with_spread(mean: float, spread: float, sign: str = "") -> str:
-    """Return for example ".882 ±.003"."""
+    """Return a number and its spread, which is left out where it is NaN.
+
+    Examples
+    --------
+    >>> from skantidistill.study.tables import with_spread
+    >>> with_spread(0.8821, 0.0034), with_spread(-0.01, float("nan"), "+")
+    ('.882 ±.003', '-.010')
+    """
     text = f"{mean:{sign}.3f}".replace("0.", ".", 1) if abs(mean) < 0.9995 else f"{mean:{sign}.3f}"
     return text + ("" if math.isnan(spread) else f" ±{spread:.3f}".replace("±0.", "±."))
 
