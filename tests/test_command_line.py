@@ -163,9 +163,9 @@ def test_the_bar_moves_by_expected_durations_and_never_past_its_end(monkeypatch)
 def test_seeds_are_a_count_or_a_list(capsys, monkeypatch, seeds, run):
     got = []
     monkeypatch.setattr(
-        "skantidistill.__main__.run_study", lambda protocol, seeds, *args, **kwargs: got.append(seeds)
+        "skantidistill.commands.study.run_study", lambda protocol, seeds, *args, **kwargs: got.append(seeds)
     )
-    monkeypatch.setattr("skantidistill.__main__.as_text", lambda rows, protocol, command: command)
+    monkeypatch.setattr("skantidistill.commands.study.as_text", lambda rows, protocol, command: command)
     assert main(["--seeds", seeds]) == 0
     assert ",".join(map(str, got[0])) == run.removesuffix(",")
     assert capsys.readouterr().out == f"python -m skantidistill study --data digits --seeds {run}\n"
@@ -174,8 +174,8 @@ def test_seeds_are_a_count_or_a_list(capsys, monkeypatch, seeds, run):
 def test_the_paper_is_ten_seeds_of_its_own_protocol(capsys, monkeypatch):
     got = []
     monkeypatch.setitem(LOADERS, "fashion-mnist", LOADERS["digits"])  # its classes are the same
-    monkeypatch.setattr("skantidistill.__main__.run_study", lambda *args, **kwargs: got.append(args))
-    monkeypatch.setattr("skantidistill.__main__.as_text", lambda rows, protocol, command: command)
+    monkeypatch.setattr("skantidistill.commands.study.run_study", lambda *args, **kwargs: got.append(args))
+    monkeypatch.setattr("skantidistill.commands.study.as_text", lambda rows, protocol, command: command)
     for arguments in (["--paper"], ["study", "--data", "fashion-mnist", "--paper"]):
         assert main(arguments) == 0
     protocol = PROTOCOLS["fashion-mnist"]

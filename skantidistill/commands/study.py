@@ -15,12 +15,16 @@ from skantidistill.study import (
     Protocol,
     Run,
     Store,
+    Studied,
     StudyError,
     as_text,
     methods_of,
     run_study,
+    write_report,
 )
+from skantidistill.study.html import NO_FIGURES
 from skantidistill.study.progress import Progress
+from skantidistill.study.protocols import TUNINGS
 from skantidistill.study.store import DATABASE
 from skantidistill.study.tuning import load_tuning
 
@@ -67,8 +71,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     runs.add_argument(
         "--out",
         metavar="DIR",
-        help="keep every finished run in this folder, and table.csv; with the same command a study goes on "
-        "where it was ended",
+        help="keep every finished run in this folder, with table.csv, report.html and figures; with the "
+        "same command a study goes on where it was ended",
     )
     runs.add_argument("--jobs", type=arguments.jobs, metavar="N", help=arguments.JOBS)
     runs.add_argument(
@@ -82,26 +86,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a study a number of rows, and print each as it is finished."""
+    """Run a study a number of rows, print each as it is finished, and write the report of all."""
+    studies = []
+    tuning = load_tuning(options.setting) if options.setting else TUNINGS.get(options.data)
     with _results(options.out) as results:
         try:
             with _cluster(options) as cluster:
                 for n_rows in options.rows or (None,):
-                    text = _one_study(options, n_rows, results, cluster)
-                    print(text, flush=True)
+                    studies.append(_one_study(options, n_rows, results, cluster))
+                    print(as_text(*studies[-1]), flush=True)
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
         if isinstance(results, Store):
-            table = results.write_table()
-            print(f"\nThe rows of these tables: {table}\nTo resume or extend: {results.folder / DATABASE}")
-            sys.stdout.flush()
+            table, report = results.write_table(), write_report(results.folder, studies, tuning)
+            hint = "" if report.figures else f"\n{NO_FIGURES}"
+            print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
+            print(f"To resume or extend: {results.folder / DATABASE}", flush=True)
     return 0
 
 
 def _one_study(
     options: argparse.Namespace, n_rows: int | None, results: Store | Memory, cluster: Cluster | None
-) -> str:
+) -> Studied:
     protocol = _protocol(options, n_rows)
     seeds = _default_seeds(options)
     methods = options.methods or methods_of(protocol)
@@ -119,7 +126,7 @@ def _one_study(
             watcher=progress,
             cluster=cluster,
         )
-    return as_text(rows, protocol, _command(options, n_rows, seeds))
+    return Studied(rows, protocol, _command(options, n_rows, seeds))
 
 
 def _protocol(options: argparse.Namespace, n_rows: int | None) -> Protocol:

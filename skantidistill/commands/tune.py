@@ -12,9 +12,11 @@ from skantidistill.commands.study import INTERRUPTED
 from skantidistill.study import StudyError
 from skantidistill.study.errors import errors_told
 from skantidistill.study.figures import draw_front
+from skantidistill.study.pictures import as_png
 from skantidistill.study.protocols import Protocol, versions
 from skantidistill.study.report import tuning_as_text
 from skantidistill.study.tuning import GIVE_UP, Trial, Tuning, choose, save_tuning
+from skantidistill.study.writing import write_whole
 
 __all__ = ["ABOUT", "HELP", "add_options", "run"]
 
@@ -73,7 +75,9 @@ def run(options: argparse.Namespace) -> int:
     """Tune, print what was found, and write it."""
     protocol = arguments.protocol_of(options, options.rows)
     folder = _folder(options.out)
-    storage = options.storage or (folder and f"sqlite:///{(folder / DATABASE).absolute()}")
+    storage: str | None = options.storage
+    if storage is None and folder is not None:
+        storage = f"sqlite:///{(folder / DATABASE).absolute()}"
     try:
         trials = _tune(options, protocol, storage)
     except KeyboardInterrupt:
@@ -92,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     if folder is not None:
         with errors_told(folder):
             save_tuning(tuning, folder / TUNING)
-            draw_front(tuning).savefig(folder / FRONT, dpi=150)
+            write_whole(folder / FRONT, as_png(draw_front(tuning)))
         print(f"\nTo study the chosen setting: add --setting {shlex.quote(str(folder / TUNING))}")
         print(f"What was given up for what: {folder / FRONT}", flush=True)
     return 0

@@ -7,16 +7,17 @@ bytes of a file, which the system lifts when a process ends, however it ends.
 import contextlib
 import csv
 import hashlib
+import io
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from skantidistill.study.errors import StudyError
+from skantidistill.study.errors import StudyError, errors_told
 from skantidistill.study.statistics import time_to_reach
+from skantidistill.study.writing import write_whole
 
 try:
     import fcntl
@@ -27,7 +28,6 @@ __all__ = ["DATABASE", "TABLE", "Memory", "Results", "Run", "Store", "Study"]
 
 DATABASE, CLAIMS, TABLE = "study.sqlite", "study.claims", "table.csv"
 APPLICATION, FORMAT = 0x736B6164, 1  # "skad"; written into the file
-_GO_ON = "what was written is kept; once that is mended, the same command goes on from there."
 _WRITE = "BEGIN IMMEDIATE"
 PATIENCE = 60.0  # seconds that one process waits for the other's transaction
 
@@ -108,7 +108,7 @@ class Store:
 
     def __init__(self, folder: Any) -> None:
         self.folder = Path(folder)
-        with self.errors_told("give --out a folder that can be made and written to."):
+        with errors_told(self.folder, "give --out a folder that can be made and written to."):
             self._open()
             # One file for all studies: when a process closes it, all locks of the process on it are lifted.
             self.claims = (self.folder / CLAIMS).open("ab")
@@ -146,25 +146,18 @@ class Store:
         lines = _flat(found)
         names = list(dict.fromkeys(name for line in lines for name in line))
         path = self.folder / TABLE
-        with self.errors_told():
-            draft = self.folder / f".{TABLE}.{os.getpid()}"
-            try:
-                with draft.open("w", newline="", encoding="utf-8") as file:
-                    writer = csv.DictWriter(file, names, restval="")
-                    writer.writeheader()
-                    writer.writerows(lines)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names, restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+        with errors_told(self.folder):
+            write_whole(path, text.getvalue().encode())
         return path
 
     @contextlib.contextmanager
     def connect(self, begin: str = "BEGIN") -> Iterator[sqlite3.Connection]:
         """Give a connection of its own, for one transaction; one that writes begins it "BEGIN IMMEDIATE"."""
-        with self.errors_told(), contextlib.closing(self._connection()) as connection:
+        with errors_told(self.folder), contextlib.closing(self._connection()) as connection:
             connection.execute(begin)
             with connection:
                 yield connection
@@ -196,15 +189,6 @@ class Store:
                         f"{self.folder / DATABASE} is of another program, or of another version of this one; "
                         "give --out a folder of its own."
                     )
-
-    @contextlib.contextmanager
-    def errors_told(self, what_to_do: str = _GO_ON) -> Iterator[None]:
-        """Tell what goes wrong with the folder in one line."""
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StudyError(f"{self.folder} can't be used ({reason}); {what_to_do}") from error
 
 
 class _Kept:

@@ -1,13 +1,13 @@
 """What tuning found: its trials, those that no other beats, and the one that is chosen; as a file, too."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from skantidistill.study.errors import StudyError
+from skantidistill.study.writing import write_whole
 
 __all__ = ["COLUMNS", "GIVE_UP", "Trial", "Tuning", "choose", "load_tuning", "pareto_front", "save_tuning"]
 
@@ -121,17 +121,8 @@ def choose(trials: Sequence[Trial], give_up: float = GIVE_UP) -> int:
 
 def save_tuning(tuning: Tuning, path: Path) -> None:
     """Write a tuning as JSON, at once or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **asdict(tuning)}, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    text = json.dumps({"format": FORMAT, **asdict(tuning)}, indent=1)
+    write_whole(path, f"{text}\n".encode())
 
 
 def load_tuning(path: str | Path) -> Tuning:
