@@ -74,15 +74,20 @@ def _study(options: argparse.Namespace) -> int:
             for n_rows in options.rows or (None,):
                 studies.append(_one_study(options, n_rows, results))
                 print(as_text(*studies[-1]), flush=True)
+            if isinstance(results, Store):
+                _write(results, studies)
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
-        if isinstance(results, Store):
-            table, report = results.write_table(), write_report(results.folder, studies)
-            hint = "" if report.figures else f"\n{NO_FIGURES}"
-            print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
-            print(f"To resume or extend: {results.folder / DATABASE}", flush=True)
     return 0
+
+
+def _write(store: Store, studies: Sequence[Studied]) -> None:
+    """Write the table and the report of a command's studies, and say where they are."""
+    table, report = store.write_table(), write_report(store.folder, studies)
+    hint = "" if report.figures else f"\n{NO_FIGURES}"
+    print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
+    print(f"To resume or extend: {store.folder / DATABASE}", flush=True)
 
 
 def _one_study(options: argparse.Namespace, n_rows: int | None, results: Store | Memory) -> Studied:
