@@ -408,6 +408,16 @@ def test_the_command_writes_the_report_and_says_where(tmp_path, capsys, request)
     assert re.fullmatch("skantidistill: error: .* can't be used .*\n", capsys.readouterr().err)
 
 
+def test_ctrl_c_while_the_report_is_drawn_gets_one_line(tmp_path, monkeypatch, capsys):
+    def pressed(picture):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skantidistill.study.html.as_png", pressed)
+    assert main(["--seeds", "1", "--hidden", "8", "--methods", "Zero", "--out", str(tmp_path)]) == 130
+    assert re.fullmatch("skantidistill: interrupted; 1 finished runs are kept .*\n", capsys.readouterr().err)
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_the_style_sheet_is_shipped():
     root = Path(skantidistill.__file__).parent
     settings = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]

@@ -26,7 +26,7 @@ from skantidistill.study.html import NO_FIGURES
 from skantidistill.study.progress import Progress
 from skantidistill.study.protocols import TUNINGS
 from skantidistill.study.store import DATABASE
-from skantidistill.study.tuning import load_tuning
+from skantidistill.study.tuning import Tuning, load_tuning
 
 __all__ = ["ABOUT", "HELP", "INTERRUPTED", "add_options", "run"]
 
@@ -95,15 +95,20 @@ def run(options: argparse.Namespace) -> int:
                 for n_rows in options.rows or (None,):
                     studies.append(_one_study(options, n_rows, results, cluster))
                     print(as_text(*studies[-1]), flush=True)
+            if isinstance(results, Store):
+                _write(results, studies, tuning)
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
-        if isinstance(results, Store):
-            table, report = results.write_table(), write_report(results.folder, studies, tuning)
-            hint = "" if report.figures else f"\n{NO_FIGURES}"
-            print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
-            print(f"To resume or extend: {results.folder / DATABASE}", flush=True)
     return 0
+
+
+def _write(store: Store, studies: Sequence[Studied], tuning: Tuning | None) -> None:
+    """Write the table and the report of a command's studies, and say where they are."""
+    table, report = store.write_table(), write_report(store.folder, studies, tuning)
+    hint = "" if report.figures else f"\n{NO_FIGURES}"
+    print(f"\nThe report: {report.page}{hint}\nThe rows of these tables: {table}")
+    print(f"To resume or extend: {store.folder / DATABASE}", flush=True)
 
 
 def _one_study(

@@ -103,6 +103,7 @@ def draw_strengths(studied: Studied, criterion: Criterion) -> Picture:
         def draw(ax: Any) -> None:
             curves = {m: mean_curve(rows, m, strengths, f"{criterion.column}_curve") for m in methods}
             _draw_curves(ax, curves)
+            ax.xaxis.set_major_locator(few_ticks())
             ax.set(xlabel=label, ylabel="accuracy")
 
         return draw
