@@ -15,12 +15,12 @@ from scipy import stats
 from study_rows import DIGITS, make_rows, make_study
 
 from skantidistill.study import METHODS, TABLES
-from skantidistill.study.curves import FIRMNESS, draw_epochs, draw_rows, draw_strengths, mean_curve
-from skantidistill.study.figures import draw_costs, draw_differences, draw_front, pictures_of
 from skantidistill.study.measure import CRITERIA, N_STRENGTHS
-from skantidistill.study.pictures import as_figure, as_png, as_svg, spread_out
+from skantidistill.study.report.curves import FIRMNESS, draw_epochs, draw_rows, draw_strengths, mean_curve
+from skantidistill.study.report.figures import draw_costs, draw_differences, draw_front, pictures_of
+from skantidistill.study.report.pictures import as_figure, as_png, as_svg, spread_out
+from skantidistill.study.report.styles import COLORS, style_of
 from skantidistill.study.statistics import best_of
-from skantidistill.study.styles import COLORS, style_of
 
 STUDY = make_study()
 PUBLISHED, EQUAL = (groups[0].rows for groups in TABLES.values())

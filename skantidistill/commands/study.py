@@ -22,9 +22,9 @@ from skantidistill.study import (
     run_study,
     write_report,
 )
-from skantidistill.study.html import NO_FIGURES
 from skantidistill.study.progress import Progress
 from skantidistill.study.protocols import TUNINGS
+from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.store import DATABASE
 from skantidistill.study.tuning import Tuning, load_tuning
 

@@ -11,10 +11,10 @@ from skantidistill.commands import arguments
 from skantidistill.commands.study import INTERRUPTED
 from skantidistill.study import StudyError
 from skantidistill.study.errors import errors_told
-from skantidistill.study.figures import draw_front
-from skantidistill.study.pictures import as_png
 from skantidistill.study.protocols import Protocol, versions
-from skantidistill.study.report import tuning_as_text
+from skantidistill.study.report.figures import draw_front
+from skantidistill.study.report.pictures import as_png
+from skantidistill.study.report.text import tuning_as_text
 from skantidistill.study.tuning import GIVE_UP, Trial, Tuning, choose, save_tuning
 from skantidistill.study.writing import write_whole
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from skantidistill.study.measure import CRITERIA
 from skantidistill.study.protocols import Protocol, versions
-from skantidistill.study.tables import COSTS, Comparison, Table, short_name, tables_in, with_spread
+from skantidistill.study.report.tables import COSTS, Comparison, Table, short_name, tables_in, with_spread
+from skantidistill.study.report.words import columns, notes, scenario, setting
 from skantidistill.study.tuning import Tuning
-from skantidistill.study.words import columns, notes, scenario, setting
 
 __all__ = ["as_text", "tuning_as_text"]
 

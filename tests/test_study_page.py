@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import tomllib
-from fnmatch import fnmatch
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,9 +22,9 @@ import skantidistill
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.__main__ import main
 from skantidistill.study import TABLES, StudyError, as_text, student_parameters, write_report
-from skantidistill.study.html import NO_FIGURES, as_html
-from skantidistill.study.styles import COLORS
-from skantidistill.study.words import verdict
+from skantidistill.study.report.page import NO_FIGURES, as_html
+from skantidistill.study.report.styles import COLORS
+from skantidistill.study.report.words import verdict
 
 CRITERIA = [*COLUMNS, "old_classes"]
 VOID = {"meta", "br"}
@@ -104,7 +103,7 @@ def written(study, tmp_path_factory):
     """A report with everything in it: two studies, and a tuning."""
     studies = [make_study(rows=n) for n in (100, 300)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skantidistill.study.html.as_png", lambda picture: b"png")
+        patch.setattr("skantidistill.study.report.page.as_png", lambda picture: b"png")
         return write_report(tmp_path_factory.mktemp("report"), studies, make_tuning())
 
 
@@ -339,8 +338,8 @@ def small():
 @pytest.fixture
 def undrawn(monkeypatch):
     """No time is spent on drawing."""
-    monkeypatch.setattr("skantidistill.study.html.as_png", lambda picture: b"png")
-    monkeypatch.setattr("skantidistill.study.elements.as_svg", lambda panel, key: "<svg></svg>")
+    monkeypatch.setattr("skantidistill.study.report.page.as_png", lambda picture: b"png")
+    monkeypatch.setattr("skantidistill.study.report.elements.as_svg", lambda panel, key: "<svg></svg>")
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, monkeypatch, undrawn):
@@ -412,19 +411,24 @@ def test_ctrl_c_while_the_report_is_drawn_gets_one_line(tmp_path, monkeypatch, c
     def pressed(picture):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skantidistill.study.html.as_png", pressed)
+    monkeypatch.setattr("skantidistill.study.report.page.as_png", pressed)
     assert main(["--seeds", "1", "--hidden", "8", "--methods", "Zero", "--out", str(tmp_path)]) == 130
     assert re.fullmatch("skantidistill: interrupted; 1 finished runs are kept .*\n", capsys.readouterr().err)
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_style_sheet_is_shipped():
+def test_what_is_not_python_is_shipped():
     root = Path(skantidistill.__file__).parent
     settings = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    patterns = settings["package-data"]["skantidistill.study"]
-    others = [p.name for p in (root / "study").iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")]
-    assert "report.css" in others
-    assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in others)
+    shipped = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in root.parent.joinpath(*package.split(".")).glob(pattern)
+    }
+    others = {p for p in root.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert {path.name for path in others} == {"page.css", "fashion_mnist.json"}
+    assert shipped == others
 
 
 PROBE = """<body><iframe id=a width=375 height=800 srcdoc="{0}"></iframe>

@@ -8,11 +8,11 @@ import numpy as np
 
 from skantidistill._checks import import_optional
 from skantidistill.study.measure import CRITERIA, N_STRENGTHS, Criterion
-from skantidistill.study.pictures import USER, Label, Panel, Picture, label_beside
 from skantidistill.study.protocols import Protocol
+from skantidistill.study.report.pictures import USER, Label, Panel, Picture, label_beside
+from skantidistill.study.report.styles import style_of
+from skantidistill.study.report.tables import Studied, groups_made, short_name
 from skantidistill.study.statistics import summarise
-from skantidistill.study.styles import style_of
-from skantidistill.study.tables import Studied, groups_made, short_name
 
 __all__ = ["FIRMNESS", "Curve", "draw_epochs", "draw_rows", "draw_strengths", "few_ticks", "mean_curve"]
 

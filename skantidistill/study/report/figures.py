@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from skantidistill.study.curves import FIRMNESS, SPOKEN, draw_epochs, draw_rows, draw_strengths, few_ticks
 from skantidistill.study.measure import CRITERIA, Criterion
-from skantidistill.study.pictures import Label, Panel, Picture, label_beside
+from skantidistill.study.report.curves import (
+    FIRMNESS,
+    SPOKEN,
+    draw_epochs,
+    draw_rows,
+    draw_strengths,
+    few_ticks,
+)
+from skantidistill.study.report.pictures import Label, Panel, Picture, label_beside
+from skantidistill.study.report.styles import BACK, INK, MUTED, style_of
+from skantidistill.study.report.tables import Comparison, Studied, Table, short_name, tables_in, with_spread
 from skantidistill.study.statistics import summarise
-from skantidistill.study.styles import BACK, INK, MUTED, style_of
-from skantidistill.study.tables import Comparison, Studied, Table, short_name, tables_in, with_spread
 
 __all__ = ["draw_costs", "draw_differences", "draw_front", "draw_rows", "pictures_of"]
 

@@ -9,8 +9,7 @@ import numpy as np
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.study.measure import PGD_STEPS, TRACE_ROWS
 from skantidistill.study.protocols import Protocol
-from skantidistill.study.statistics import Difference, summarise
-from skantidistill.study.tables import (
+from skantidistill.study.report.tables import (
     Comparison,
     Table,
     knows_every_class,
@@ -18,6 +17,7 @@ from skantidistill.study.tables import (
     tables_in,
     with_spread,
 )
+from skantidistill.study.statistics import Difference, summarise
 
 __all__ = ["as_keywords", "columns", "notes", "scenario", "setting", "verdict"]
 

@@ -114,7 +114,7 @@ def with_spread(mean: float, spread: float, sign: str = "") -> str:
 
     Examples
     --------
-    >>> from skantidistill.study.tables import with_spread
+    >>> from skantidistill.study.report.tables import with_spread
     >>> with_spread(0.8821, 0.0034), with_spread(-0.01, float("nan"), "+")
     ('.882 ±.003', '-.010')
     """

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from skantidistill.study.pictures import Picture, as_svg
-from skantidistill.study.styles import COLORS
+from skantidistill.study.report.pictures import Picture, as_svg
+from skantidistill.study.report.styles import COLORS
 
 __all__ = [
     "cell",
@@ -145,4 +145,4 @@ def _palette() -> str:
 
 
 def _sheet() -> str:
-    return files("skantidistill.study").joinpath("report.css").read_text("utf-8")
+    return files("skantidistill.study.report").joinpath("page.css").read_text("utf-8")

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from skantidistill._checks import import_optional
 from skantidistill.classifier import AntiDistilledMLPClassifier
-from skantidistill.study import elements as e
 from skantidistill.study.errors import errors_told
-from skantidistill.study.figures import draw_front, draw_rows, pictures_of
 from skantidistill.study.measure import CRITERIA
-from skantidistill.study.pictures import USER, Picture, as_png
 from skantidistill.study.protocols import Protocol, student_parameters, versions
-from skantidistill.study.tables import COSTS, Block, Studied, Table, short_name, tables_in, with_spread
-from skantidistill.study.words import columns, notes, scenario, setting, verdict
+from skantidistill.study.report import elements as e
+from skantidistill.study.report.figures import draw_front, draw_rows, pictures_of
+from skantidistill.study.report.pictures import USER, Picture, as_png
+from skantidistill.study.report.tables import COSTS, Block, Studied, Table, short_name, tables_in, with_spread
+from skantidistill.study.report.words import columns, notes, scenario, setting, verdict
 from skantidistill.study.writing import write_whole
 
 __all__ = ["FIGURES", "NO_FIGURES", "PAGE", "Report", "as_html", "write_report"]

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 
 from skantidistill._checks import import_optional
-from skantidistill.study.styles import BACK, COLORS, GRID, INK, MUTED
+from skantidistill.study.report.styles import BACK, COLORS, GRID, INK, MUTED
 
 __all__ = ["USER", "Label", "Panel", "Picture", "as_figure", "as_png", "as_svg", "label_beside", "spread_out"]
 
@@ -159,7 +159,7 @@ def spread_out(wanted: np.ndarray, gap: float, low: float, high: float) -> np.nd
     Examples
     --------
     >>> import numpy as np
-    >>> from skantidistill.study.pictures import spread_out
+    >>> from skantidistill.study.report.pictures import spread_out
     >>> spread_out(np.array([50.0, 10.0, 50.0]), gap=8, low=0, high=100).tolist()
     [46.0, 10.0, 54.0]
     """
