@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.commands import arguments
 from skantidistill.study import (
     METHODS,
@@ -142,7 +143,16 @@ def _protocol(options: argparse.Namespace, n_rows: int | None) -> Protocol:
             "--setting."
         )
     protocol = arguments.protocol_of(options, n_rows)
-    return protocol if options.setting is None else replace(protocol, best=load_tuning(options.setting).best)
+    if options.setting is None:
+        return protocol
+    best = load_tuning(options.setting).best
+    unknown = [name for name in best if name not in AntiDistilledMLPClassifier().get_params(deep=False)]
+    if unknown:
+        raise StudyError(
+            f"--setting {options.setting}: AntiDistilledMLPClassifier has no parameter {', '.join(unknown)}; "
+            "give a file that tune of this version wrote."
+        )
+    return replace(protocol, best=best)
 
 
 def _default_seeds(options: argparse.Namespace) -> tuple[int, ...]:

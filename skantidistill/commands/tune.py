@@ -13,6 +13,7 @@ from skantidistill.study import StudyError
 from skantidistill.study.errors import errors_told
 from skantidistill.study.protocols import Protocol, versions
 from skantidistill.study.report.figures import draw_front
+from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.report.pictures import as_png
 from skantidistill.study.report.text import tuning_as_text
 from skantidistill.study.tuning import GIVE_UP, Trial, Tuning, choose, save_tuning
@@ -94,12 +95,23 @@ def run(options: argparse.Namespace) -> int:
     )
     print(tuning_as_text(tuning, protocol, options.give_up), flush=True)
     if folder is not None:
-        with errors_told(folder):
-            save_tuning(tuning, folder / TUNING)
-            write_whole(folder / FRONT, as_png(draw_front(tuning)))
-        print(f"\nTo study the chosen setting: add --setting {shlex.quote(str(folder / TUNING))}")
-        print(f"What was given up for what: {folder / FRONT}", flush=True)
+        _write(tuning, folder)
     return 0
+
+
+def _write(tuning: Tuning, folder: Path) -> None:
+    """Write the trials, and the figure of their front, and say where they are."""
+    with errors_told(folder):
+        save_tuning(tuning, folder / TUNING)
+    print(f"\nTo study the chosen setting: add --setting {shlex.quote(str(folder / TUNING))}", flush=True)
+    try:
+        figure = as_png(draw_front(tuning))
+    except ImportError:
+        print(NO_FIGURES, flush=True)
+        return
+    with errors_told(folder):
+        write_whole(folder / FRONT, figure)
+    print(f"What is given up for what: {folder / FRONT}", flush=True)
 
 
 def _tune(options: argparse.Namespace, protocol: Protocol, storage: str | None) -> tuple[Trial, ...]:
@@ -110,6 +122,8 @@ def _tune(options: argparse.Namespace, protocol: Protocol, storage: str | None) 
     with _bar(options) as bar:
 
         def watcher(n_finished: int) -> None:
+            if not bar.n:  # what was kept says nothing of how long the others take
+                bar.initial = n_finished
             bar.n = min(n_finished, options.trials)
             bar.refresh()
 

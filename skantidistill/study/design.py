@@ -99,7 +99,7 @@ def _of_file(data: str, target: str | None, digest: str, dataset: Dataset) -> Pr
     known = tuple(classes if len(classes) == 2 else classes[: math.ceil(len(classes) / 2)])
     n_rows, n_features = dataset.X_train.shape
     width = min(max(2 ** math.ceil(math.log2(max(n_features / 2, 1))), 16), 128)
-    batch_size = 64 if n_rows < 10_000 else 256
+    batch_size = 16 if n_rows < 1000 else 64 if n_rows < 10_000 else 256
     epochs = min(max(math.ceil(STEPS_OF_FILES / n_steps(n_rows, batch_size)), 10), 100)
     student = {"hidden_layer_sizes": (2 * width, width), "batch_size": batch_size, "max_iter": epochs}
     return Protocol(
