@@ -141,7 +141,7 @@ def _draw_cost(ax: Any, rows: Sequence[Row], methods: list[str], criterion: Crit
         name = method.replace(" + kept terms", " + kept")
         side = "left" if x < middle else "right"
         sides[side].append(Label(x, y, name, style.color, first))
-    inside = 0.36 if sides["left"] else 0.0
+    inside = 0.46 if sides["left"] else 0.0
     _make_room(ax, [seconds[method][0] for method in methods], inside)
     ax.set(ylim=ax.get_ylim(), xlabel="seconds of fit", ylabel=SPOKEN[criterion.column])
     ax.yaxis.set_major_locator(few_ticks())
