@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -271,35 +272,34 @@ def test_a_trial_whose_process_is_killed_is_made_again(tmp_path, monkeypatch):
     assert len(tune(TINY, n_kept + 1, storage=f"sqlite:///{path}")) == n_kept + 1
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+@pytest.fixture
+def postgres():
     """URL of a database of a server of our own."""
     if not POSTGRES:
         pytest.skip("PostgreSQL is not installed")
-    tools, folder = POSTGRES[-1].parent, Path(tmp_path_factory.mktemp("pg"))
-    data, port = folder / "data", 20_000 + os.getpid() % 20_000
-    as_user = {}
-    if os.getuid() == 0:  # whom PostgreSQL refuses
-        as_user = {"user": "postgres", "group": "postgres"}
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
-        shutil.chown(folder, **as_user)
-    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_user}
-    subprocess.run([tools / "initdb", "-A", "trust", "-U", "tuner", "-D", data], check=True, **quiet)
-    options = ["-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    with subprocess.Popen([tools / "postgres", "-D", data, *options], **quiet) as server:
-        ready = [tools / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-        while subprocess.run(ready, check=False, **quiet).returncode:
-            assert server.poll() is None
-            time.sleep(0.1)
-        yield f"postgresql+psycopg://tuner:secret@127.0.0.1:{port}/postgres"
-        server.send_signal(signal.SIGQUIT)
+    tools, port = POSTGRES[-1].parent, 20_000 + os.getpid() % 20_000
+    # Not in pytest's folders, which are root's own where root runs the tests; PostgreSQL refuses root.
+    with tempfile.TemporaryDirectory() as folder:
+        as_user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+        if as_user:
+            shutil.chown(folder, **as_user)
+        data = Path(folder, "data")
+        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_user}
+        subprocess.run([tools / "initdb", "-A", "trust", "-U", "tuner", "-D", data], check=True, **quiet)
+        options = ["-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        with subprocess.Popen([tools / "postgres", "-D", data, *options], **quiet) as server:
+            ready = [tools / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready, check=False, **quiet).returncode:
+                assert server.poll() is None
+                time.sleep(0.1)
+            yield f"postgresql+psycopg://tuner:secret@127.0.0.1:{port}/postgres"
+            server.send_signal(signal.SIGQUIT)
 
 
 def test_two_processes_share_a_postgresql_server(postgres):
-    processes = [worker(postgres, 8) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    processes = [worker(postgres, 5) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0].splitlines() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert 8 <= len(max(outputs, key=len)) <= 9
+    assert 5 <= len(max(outputs, key=len)) <= 6
     # One that ended sooner may have seen less.
     assert set(min(outputs, key=len)) <= set(max(outputs, key=len))

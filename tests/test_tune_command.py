@@ -1,11 +1,14 @@
 """``skantidistill tune`` and ``study --setting``: what they print and write, one line where they can't."""
 
+import contextlib
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -234,18 +237,31 @@ def test_ctrl_c_gets_one_line_and_loses_no_finished_trial(capsys, monkeypatch, t
         assert len(made) == 4
 
 
+def n_begun(path):
+    """Return the number of trials that were begun, in an SQLite file that may be without tables yet."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.Error):
+        return connection.execute("SELECT count(*) FROM trials WHERE state != 'WAITING'").fetchone()[0]
+    return 0
+
+
 def test_ctrl_c_ends_the_workers_too(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "skantidistill", "tune", "--jobs", "2", "--out", str(tmp_path)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
-        while not (tmp_path / "tuning.sqlite").exists():
+        while n_begun(tmp_path / "tuning.sqlite") < 2:
             assert process.poll() is None
+            time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert err == "skantidistill: interrupted; finished trials are kept; to go on, run the same command.\n"
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        pytest.fail("a worker lives")
