@@ -1,6 +1,7 @@
 """Laws of tuning: what the front is, what is chosen, what may be looked at, and that no trial is lost."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,16 @@ from skantidistill.study import PROTOCOLS, Protocol, StudyError
 from skantidistill.study import tune as tune_module
 from skantidistill.study.task import run_method
 from skantidistill.study.tune import suggest, tune
-from skantidistill.study.tuning import COLUMNS, Trial, Tuning, choose, load_tuning, pareto_front, save_tuning
+from skantidistill.study.tuning import (
+    COLUMNS,
+    PARAMETERS,
+    Trial,
+    Tuning,
+    choose,
+    load_tuning,
+    pareto_front,
+    save_tuning,
+)
 
 DIGITS = PROTOCOLS["digits"]
 TINY = replace(
@@ -100,6 +110,63 @@ def test_a_file_that_holds_no_tuning_is_told(tmp_path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StudyError, match=re.escape(str(path))):
         load_tuning(path)
+
+
+def test_a_file_that_nests_without_end_is_told(tmp_path):
+    path = tmp_path / "best.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(StudyError, match="holds no tuning"):
+        load_tuning(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"parameters": {"foo": 1}}, "'foo' is not tuned"),
+        ({"parameters": {"max_iter": 1}}, "'max_iter' is not tuned"),  # it would be AD's alone
+        ({"parameters": {"teacher": "a"}}, "'teacher' is not tuned"),
+        ({"parameters": {"delta": float("nan")}}, "trial 1 has numbers that are not finite"),
+        ({"parameters": {"delta": [0.1, 0.2]}}, "holds no tuning"),
+        ({"parameters": {"delta": "x"}}, "holds no tuning"),
+        ({"parameters": {"delta": None}}, "holds no tuning"),
+        ({"values": [0.9, float("inf"), 0.5]}, "trial 1 has numbers that are not finite"),
+        ({"values": [0.9]}, "other criteria"),
+        ({"number": 1e999}, "holds no tuning"),
+    ],
+    ids=repr,
+)
+def test_a_trial_that_tune_could_not_have_written_is_told_before_anything_runs(tmp_path, change, reason):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(), path)
+    found = json.loads(path.read_text())
+    found["trials"][1] |= change
+    path.write_text(json.dumps(found))
+    with pytest.raises(StudyError, match=re.escape(reason)) as told:
+        load_tuning(path)
+    assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"versions": ["torch"]}, {"columns": ["fgsm"]}, {"seeds": ["a"]}], ids=repr
+)
+def test_a_tuning_of_another_shape_is_told(tmp_path, change):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(StudyError, match="holds no tuning"):
+        load_tuning(path)
+
+
+def test_what_is_said_of_a_tuning_is_text(tmp_path):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(title=3, command=4, versions={"torch": 2}), path)
+    found = load_tuning(path)
+    assert (found.title, found.command, found.versions) == ("3", "4", {"torch": "2"})
+
+
+def test_what_is_suggested_is_what_a_file_may_hold():
+    asked = optuna.create_study().ask()
+    assert tuple(suggest(asked, DIGITS)) == PARAMETERS
 
 
 def test_a_tuning_whose_chosen_trial_is_missing_or_whose_file_is_is_told(tmp_path):
