@@ -273,6 +273,34 @@ def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
     assert [trial.number for trial in tune(TINY, 3)] == [0, 2, 3]
 
 
+def test_defaults_that_were_lost_are_tried_again_and_are_trial_0(tmp_path, monkeypatch):
+    storage = f"sqlite:///{tmp_path}/tuning.sqlite"
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune_module, "run_method", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(TINY, 2, storage=storage)
+    monkeypatch.setattr(tune_module, "run_method", run_method)
+    trials = tune(TINY, 2, storage=storage)
+    defaults = AntiDistilledMLPClassifier().get_params()
+    assert trials[0].parameters == {name: defaults[name] for name in PARAMETERS}
+    assert [trial.number for trial in trials] == [0, 2]
+    assert tune(TINY, 2, storage=storage) == trials
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_a_trial_whose_process_ended_before_its_first_heartbeat_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_module, "HEARTBEAT", 1)
+    monkeypatch.setattr(tune_module, "POLL", 0.1)
+    storage = f"sqlite:///{tmp_path}/tuning.sqlite"
+    protocol = replace(TINY, best={}, on_validation=True)
+    with tune_module._quiet_optuna(), tune_module._Work(protocol, 2, (0,), storage, 0).opened() as study:
+        study.ask()
+    assert [trial.number for trial in tune(TINY, 2, storage=storage)] == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -280,6 +308,11 @@ def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
         ("sqlite:////no/such/folder/tuning.sqlite", "unable to open database file"),
         ("nothing://a:secret@b/c", "nothing"),
         ("postgresql+psycopg://a:secret@127.0.0.1:1/c", "connection failed|Connection refused"),
+        ("postgresql+psycopg://127.0.0.1:1/c?user=a&password=secret", "connection failed|Connection refused"),
+        ("postgresql+psycopg://a:pass@secret@127.0.0.1:1/c", "write %40"),
+        ("postgresql+psycopg://a@127.0.0.1:secret/c", "no URL of a database"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_told_in_one_line_without_its_password(url, reason):
