@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from joblib import delayed
 
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.study import PROTOCOLS, Protocol, StudyError
@@ -328,6 +329,26 @@ def test_a_database_of_another_program_is_left_as_it_was(tmp_path):
     with pytest.raises(StudyError, match="not a database"):
         tune(TINY, 1, storage=f"sqlite:///{path}")
     assert path.read_text() == "my diary, which is no database at all"
+
+
+def test_a_database_of_another_optuna_is_told(tmp_path):
+    path = tmp_path / "tuning.sqlite"
+    with tune_module._quiet_optuna():
+        tune_module._open_storage(f"sqlite:///{path}").engine.dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'")
+    with pytest.raises(StudyError, match="optuna version"):
+        tune(TINY, 1, storage=f"sqlite:///{path}")
+
+
+def die(*args):
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(tune_module, "delayed", lambda function: delayed(die))
+    with pytest.raises(StudyError, match="want of memory"):
+        tune(TINY, 2, n_jobs=2)
 
 
 WORKER = """

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.study.errors import StudyError
 from skantidistill.study.protocols import Protocol
-from skantidistill.study.run import deaf_to_ctrl_c
+from skantidistill.study.run import deaf_to_ctrl_c, deaths_told
 from skantidistill.study.task import run_method
 from skantidistill.study.tuning import COLUMNS, PARAMETERS, Trial
 
@@ -198,6 +198,8 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
             if not seconds:
                 raise
             time.sleep(seconds)
+        except RuntimeError as error:  # of tables that another version of Optuna made
+            raise StudyError(str(error)) from error
     raise AssertionError("unreachable")
 
 
@@ -208,7 +210,7 @@ def _run(work: _Work, n_jobs: int) -> None:
     parallel = Parallel(n_jobs, return_as="generator_unordered")
     with deaf_to_ctrl_c():
         finished = parallel(delayed(work.run)(worker) for worker in range(1, parallel.n_jobs + 1))
-    with contextlib.closing(finished):
+    with deaths_told(), contextlib.closing(finished):
         for _ in finished:
             pass
 
