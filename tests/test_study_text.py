@@ -12,6 +12,7 @@ from scipy import stats
 
 from skantidistill.study import METHODS, PROTOCOLS, TABLES, as_text, compare, methods_of, summarise
 from skantidistill.study.measure import CRITERIA
+from skantidistill.study.report.words import setting
 from skantidistill.study.statistics import Difference, best_of, time_to_reach
 
 DIGITS = PROTOCOLS["digits"]
@@ -168,6 +169,17 @@ def test_both_tables_say_what_they_do_not_show():
         for row in TABLES[name][0].rows:
             assert len(re.findall(f"^{re.escape(row)}  ", part, re.M)) == 2  # accuracies, costs
     assert "the command\nPython " in equal
+
+
+def test_a_tuning_that_has_seen_test_rows_of_other_seeds_is_told():
+    """Where the split is the seed's; the rows that Fashion-MNIST is tested on are always the same."""
+    one, other, paper = DIGITS.load(0), DIGITS.load(1), PROTOCOLS["fashion-mnist"]
+    tuned_on = {row.tobytes() for row in one.X_train}
+    assert sum(row.tobytes() in tuned_on for row in other.X_test) > 100
+    rows, best = table_of(all_alike([0.5, 0.6])), {"delta": 0.01}
+    assert "a tuned one: delta=0.01. Every seed splits" in setting(rows, replace(DIGITS, best=best))
+    assert "Every seed splits" in setting(rows, replace(DIGITS, best=best, data="a.csv", digest="ab"))
+    assert "Every seed splits" not in setting(rows, DIGITS) + setting(rows, paper)
 
 
 def test_lines_fit_a_terminal_of_110_columns():
