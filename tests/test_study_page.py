@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -416,6 +417,17 @@ def test_ctrl_c_while_the_report_is_drawn_gets_one_line(tmp_path, monkeypatch, c
     assert main(["--seeds", "1", "--hidden", "8", "--methods", "Zero", "--out", str(tmp_path)]) == 130
     assert re.fullmatch("skantidistill: interrupted; 1 finished runs are kept .*\n", capsys.readouterr().err)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_command_with_negative_labels_can_be_run_again(tmp_path, capsys):
+    rng = np.random.RandomState(0)
+    y = np.repeat([-2, -1, 1], 100)
+    np.savez(tmp_path / "data.npz", X=rng.randn(300, 3) + y[:, None], y=y)
+    quick = ["--seeds", "1", "--hidden", "8", "--methods", "Zero"]
+    assert main(["--data", str(tmp_path / "data.npz"), "--teacher-classes=-1,1", *quick]) == 0
+    (command,) = re.findall("^python -m skantidistill (.*)$", capsys.readouterr().out, re.M)
+    assert main(shlex.split(command)) == 0
+    assert "knows the classes -1, 1 (D1)" in capsys.readouterr().out
 
 
 def test_ctrl_c_while_data_are_read_gets_one_line(monkeypatch, capsys):
