@@ -208,6 +208,12 @@ def test_the_first_trial_is_the_defaults_and_a_trial_is_a_row_of_the_study_on_va
     assert trials[0].values != trials[1].values
 
 
+def test_the_protocols_own_setting_begins_no_other_tuning(storage, monkeypatch):
+    before = tune(TINY, 4, storage=storage)
+    monkeypatch.setattr(tune_module, "run_method", lambda *args: pytest.fail("made again"))
+    assert tune(replace(TINY, best={"delta": 0.5}), 4, storage=storage) == before
+
+
 def test_a_trial_of_several_seeds_is_their_mean():
     protocol = replace(TINY, on_validation=True)
     (trial,) = tune(TINY, 1, seeds=(1, 2))
