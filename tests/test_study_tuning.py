@@ -252,6 +252,22 @@ def test_a_tuning_goes_on_where_it_was_and_other_settings_start_anew(storage, tm
     assert tune(TINY, 3, seeds=(5,), storage=url) != went_on[:3]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_processes_that_begin_at_once_and_other_random_states_draw_other_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_module, "run_method", lambda *args: dict.fromkeys(COLUMNS, 0.5))
+    drawn = []
+    for n, random_state in enumerate((0, 0, 1)):
+        url = f"sqlite:///{tmp_path}/{n}.sqlite"
+        work = tune_module._Work(TINY, 2, (0,), url, random_state)
+        with tune_module._quiet_optuna(), work.opened() as one, work.opened() as other:
+            trials = one.ask(), other.ask()
+            for trial in trials:
+                work.measure(trial)
+        drawn.append([trial.params for trial in trials])
+    assert drawn[0] == drawn[1]
+    assert len({params["delta"] for params in (*drawn[0], *drawn[2])}) == 4
+
+
 def test_the_watcher_is_told_how_many_are_finished(monkeypatch):
     monkeypatch.setattr(tune_module, "POLL", 0.02)
     told = []

@@ -126,8 +126,8 @@ class _Work:
         self.name = f"skantidistill {protocol.key}, seeds {', '.join(map(str, seeds))}"
 
     @contextlib.contextmanager
-    def opened(self, worker: int = 0) -> Iterator[optuna.Study]:
-        """Give the study of the storage, with a sampler of this worker's own."""
+    def opened(self) -> Iterator[optuna.Study]:
+        """Give the study of the storage."""
         storage = _open_storage(self.storage)
         try:
             study = optuna.create_study(
@@ -136,10 +136,7 @@ class _Work:
                 directions=[StudyDirection.MAXIMIZE for _ in COLUMNS],
                 load_if_exists=True,
             )
-            # A sampler that goes on must not repeat its first draws.
-            n_trials = len(study.get_trials(deepcopy=False))
-            sequence = np.random.SeedSequence([self.random_state, worker, n_trials])
-            study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
+            study.sampler = optuna.samplers.TPESampler()  # draws nothing before measure puts its own
             yield study
         finally:
             storage.remove_session()
@@ -159,7 +156,7 @@ class _Work:
         """Return how many trials are neither finished nor running."""
         return max(0, self.n_trials - _count(study, TrialState.COMPLETE, TrialState.RUNNING))
 
-    def run(self, worker: int = 0) -> None:
+    def run(self) -> None:
         """Make trials until there are enough."""
         failures = 0
 
@@ -171,12 +168,15 @@ class _Work:
             if not self.n_wanted(study):
                 study.stop()
 
-        with _quiet_optuna(), self.opened(worker) as study:
+        with _quiet_optuna(), self.opened() as study:
             if self.n_wanted(study):
                 study.optimize(self.measure, callbacks=[stop], catch=StudyError)
 
     def measure(self, trial: optuna.Trial) -> tuple[float, ...]:
         """Return the criteria of a trial."""
+        # Draws depend on its number: no process repeats those of another one, or its own when it goes on.
+        sequence = np.random.SeedSequence([self.random_state, trial.number])
+        trial.study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
         protocol = replace(self.protocol, best=suggest(trial, self.protocol))
         try:
             rows = [run_method(protocol, "AD", seed) for seed in self.seeds]
@@ -209,7 +209,7 @@ def _run(work: _Work, n_jobs: int) -> None:
         return
     parallel = Parallel(n_jobs, return_as="generator_unordered")
     with deaf_to_ctrl_c():
-        finished = parallel(delayed(work.run)(worker) for worker in range(1, parallel.n_jobs + 1))
+        finished = parallel(delayed(work.run)() for _ in range(parallel.n_jobs))
     with deaths_told(), contextlib.closing(finished):
         for _ in finished:
             pass
