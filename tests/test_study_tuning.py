@@ -283,6 +283,19 @@ def test_trials_that_all_fail_end_it_by_the_reason():
         tune(wild, 3)
 
 
+def test_failures_that_are_not_in_a_row_end_nothing(monkeypatch):
+    calls = []
+
+    def seldom(protocol, method, seed):
+        calls.append(1)
+        if len(calls) % 4:
+            raise StudyError("often")
+        return dict.fromkeys(COLUMNS, 0.5)
+
+    monkeypatch.setattr(tune_module, "run_method", seldom)
+    assert [trial.number for trial in tune(TINY, 3)] == [3, 7, 11]
+
+
 def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
     calls = []
 
