@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -35,10 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
         arguments.insert(0, "study")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may be no text, "±" no ASCII
     options = _parser().parse_args(arguments)
     options.data = options.data or ("fashion-mnist" if getattr(options, "paper", False) else "digits")
     try:
         return COMMANDS[options.command].run(options)
+    except KeyboardInterrupt:  # before anything is run, or behind it
+        print("skantidistill: interrupted; to go on, run the same command.", file=sys.stderr)
+        return study.INTERRUPTED
     except (DatasetError, StudyError) as error:
         print(f"skantidistill: error: {' '.join(str(error).split())}", file=sys.stderr)
     except OSError as error:  # of the tables on stdout

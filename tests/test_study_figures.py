@@ -205,6 +205,9 @@ def test_the_front_is_told_from_what_it_dominates():
         assert rings == [make_tuning().trials[k].values[pair[0]] for k in (0, 2)]
     ax = axes_of(draw_front(make_tuning(chosen=0)), 0)
     assert [text.get_text() for text in ax.texts] == ["chosen, defaults"]
+    tuning = make_tuning()
+    tuning.trials = tuning.trials[1:]  # the defaults failed
+    assert [text.get_text() for text in axes_of(draw_front(tuning), 0).texts] == ["chosen"]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

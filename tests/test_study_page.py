@@ -1,8 +1,10 @@
 """The report says what the rows say, escapes what it is given, needs nothing else, and is written whole."""
 
 import errno
+import io
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -415,6 +417,37 @@ def test_ctrl_c_while_the_report_is_drawn_gets_one_line(tmp_path, monkeypatch, c
     assert main(["--seeds", "1", "--hidden", "8", "--methods", "Zero", "--out", str(tmp_path)]) == 130
     assert re.fullmatch("skantidistill: interrupted; 1 finished runs are kept .*\n", capsys.readouterr().err)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_command_with_negative_labels_can_be_run_again(tmp_path, capsys):
+    rng = np.random.RandomState(0)
+    y = np.repeat([-2, -1, 1], 100)
+    np.savez(tmp_path / "data.npz", X=rng.randn(300, 3) + y[:, None], y=y)
+    quick = ["--seeds", "1", "--hidden", "8", "--methods", "Zero"]
+    assert main(["--data", str(tmp_path / "data.npz"), "--teacher-classes=-1,1", *quick]) == 0
+    (command,) = re.findall("^python -m skantidistill (.*)$", capsys.readouterr().out, re.M)
+    assert main(shlex.split(command)) == 0
+    assert "knows the classes -1, 1 (D1)" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_data_are_read_gets_one_line(monkeypatch, capsys):
+    def pressed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skantidistill.commands.arguments.make_protocol", pressed)
+    assert main(["tune", "--trials", "1"]) == 130
+    assert re.fullmatch("skantidistill: interrupted; .*\n", capsys.readouterr().err)
+
+
+def test_a_file_whose_name_is_no_text_has_a_report_and_a_terminal_without_unicode_has_tables(
+    tmp_path, monkeypatch, undrawn
+):
+    report = write_report(tmp_path, [small()._replace(command="study --data b\udcff.csv")])
+    assert "study --data b\\udcff.csv" in report.page.read_text("utf-8")
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["--seeds", "2", "--hidden", "8", "--methods", "Zero"]) == 0
+    assert b" \\xb1." in stdout.buffer.getvalue()
 
 
 def test_what_is_not_python_is_shipped():

@@ -295,6 +295,20 @@ def test_an_error_while_tasks_are_handed_out_ends_the_study(store, made, monkeyp
     assert made == []
 
 
+def die_but_for_zero(protocol, method, seed):
+    if method != "Zero":
+        time.sleep(1)  # until the other one is kept
+        os._exit(9)
+    return {"method": method, "seed": seed, **ROW}
+
+
+def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(store, monkeypatch):
+    monkeypatch.setattr(run_module, "run_method", die_but_for_zero)
+    with pytest.raises(StudyError, match="want of memory"):
+        run_study(DIGITS, [0], ["Zero", "AD"], results=store, n_jobs=2)
+    assert store.count() == 1
+
+
 def read_csv(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -12,6 +12,8 @@ from scipy import stats
 
 from skantidistill.study import METHODS, PROTOCOLS, TABLES, as_text, compare, methods_of, summarise
 from skantidistill.study.measure import CRITERIA
+from skantidistill.study.report.tables import tables_in
+from skantidistill.study.report.words import columns, notes, setting
 from skantidistill.study.statistics import Difference, best_of, time_to_reach
 
 DIGITS = PROTOCOLS["digits"]
@@ -34,7 +36,7 @@ def table_of(accuracies, n_test_old=50):
             "seconds": 1.0,
             "trace": 5.0,
             "teacher_accuracy": 0.9,
-            "phi_accuracy": 0.9,
+            "phi_accuracy": 0.8,
             "curve_epochs": [0.0, 1.5, 2.5],
             "curve_seconds": [0.1, 0.4, 0.9],
             "curve_accuracy": [0.0, accuracy / 2, accuracy],
@@ -168,6 +170,38 @@ def test_both_tables_say_what_they_do_not_show():
         for row in TABLES[name][0].rows:
             assert len(re.findall(f"^{re.escape(row)}  ", part, re.M)) == 2  # accuracies, costs
     assert "the command\nPython " in equal
+
+
+def test_the_setting_names_what_the_teacher_knows_and_how_well_it_is_kept():
+    text = setting(table_of(all_alike([0.5, 0.6])), replace(DIGITS, teacher_features=0.25))
+    assert "by 25% of the features" in text
+    assert "the teacher has an accuracy of 0.900, and AD after phi alone, masked to them, 0.800" in text
+    assert "after phi" not in setting(table_of({"Zero": [0.5, 0.6]}), DIGITS)
+
+
+def test_the_certificate_and_the_control_on_all_data_are_named():
+    rows = table_of(all_alike([0.5, 0.6]))
+    assert "wherever features move by up to 0.00625" in columns(rows, DIGITS)
+    for protocol, told in ((DIGITS, "the row Xavier + kept terms"), (FEW, "Xavier on D1+D2 is the network")):
+        assert told in " ".join(notes("equal training", rows, protocol))
+
+
+def test_without_xavier_nobody_is_as_soon_as_good():
+    costs = tables_in(table_of({"Zero": [0.5, 0.6], "AD": [0.7, 0.8]}), DIGITS)[0].costs
+    assert {cells[2:4] for cells in costs.values()} == {("", "")}
+    costs = tables_in(table_of({"Xavier": [0.5, 0.6], "AD": [0.7, 0.8]}), DIGITS)[0].costs
+    assert costs["AD"][2:4] == ("2.5", "0.9")
+
+
+def test_a_tuning_that_has_seen_test_rows_of_other_seeds_is_told():
+    """Where the split is the seed's; the rows that Fashion-MNIST is tested on are always the same."""
+    one, other, paper = DIGITS.load(0), DIGITS.load(1), PROTOCOLS["fashion-mnist"]
+    tuned_on = {row.tobytes() for row in one.X_train}
+    assert sum(row.tobytes() in tuned_on for row in other.X_test) > 100
+    rows, best = table_of(all_alike([0.5, 0.6])), {"delta": 0.01}
+    assert "a tuned one: delta=0.01. Every seed splits" in setting(rows, replace(DIGITS, best=best))
+    assert "Every seed splits" in setting(rows, replace(DIGITS, best=best, data="a.csv", digest="ab"))
+    assert "Every seed splits" not in setting(rows, DIGITS) + setting(rows, paper)
 
 
 def test_lines_fit_a_terminal_of_110_columns():

@@ -1,6 +1,7 @@
 """Laws of tuning: what the front is, what is chosen, what may be looked at, and that no trial is lost."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -19,13 +20,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from joblib import delayed
 
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.study import PROTOCOLS, Protocol, StudyError
 from skantidistill.study import tune as tune_module
 from skantidistill.study.task import run_method
 from skantidistill.study.tune import suggest, tune
-from skantidistill.study.tuning import COLUMNS, Trial, Tuning, choose, load_tuning, pareto_front, save_tuning
+from skantidistill.study.tuning import (
+    COLUMNS,
+    PARAMETERS,
+    Trial,
+    Tuning,
+    choose,
+    load_tuning,
+    pareto_front,
+    save_tuning,
+)
 
 DIGITS = PROTOCOLS["digits"]
 TINY = replace(
@@ -103,6 +114,63 @@ def test_a_file_that_holds_no_tuning_is_told(tmp_path, text):
         load_tuning(path)
 
 
+def test_a_file_that_nests_without_end_is_told(tmp_path):
+    path = tmp_path / "best.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(StudyError, match="holds no tuning"):
+        load_tuning(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"parameters": {"foo": 1}}, "'foo' is not tuned"),
+        ({"parameters": {"max_iter": 1}}, "'max_iter' is not tuned"),  # it would be AD's alone
+        ({"parameters": {"teacher": "a"}}, "'teacher' is not tuned"),
+        ({"parameters": {"delta": float("nan")}}, "trial 1 has numbers that are not finite"),
+        ({"parameters": {"delta": [0.1, 0.2]}}, "holds no tuning"),
+        ({"parameters": {"delta": "x"}}, "holds no tuning"),
+        ({"parameters": {"delta": None}}, "holds no tuning"),
+        ({"values": [0.9, float("inf"), 0.5]}, "trial 1 has numbers that are not finite"),
+        ({"values": [0.9]}, "other criteria"),
+        ({"number": 1e999}, "holds no tuning"),
+    ],
+    ids=repr,
+)
+def test_a_trial_that_tune_could_not_have_written_is_told_before_anything_runs(tmp_path, change, reason):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(), path)
+    found = json.loads(path.read_text())
+    found["trials"][1] |= change
+    path.write_text(json.dumps(found))
+    with pytest.raises(StudyError, match=re.escape(reason)) as told:
+        load_tuning(path)
+    assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"versions": ["torch"]}, {"columns": ["fgsm"]}, {"seeds": ["a"]}], ids=repr
+)
+def test_a_tuning_of_another_shape_is_told(tmp_path, change):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(StudyError, match="holds no tuning"):
+        load_tuning(path)
+
+
+def test_what_is_said_of_a_tuning_is_text(tmp_path):
+    path = tmp_path / "best.json"
+    save_tuning(a_tuning(title=3, command=4, versions={"torch": 2}), path)
+    found = load_tuning(path)
+    assert (found.title, found.command, found.versions) == ("3", "4", {"torch": "2"})
+
+
+def test_what_is_suggested_is_what_a_file_may_hold():
+    asked = optuna.create_study().ask()
+    assert tuple(suggest(asked, DIGITS)) == PARAMETERS
+
+
 def test_a_tuning_whose_chosen_trial_is_missing_or_whose_file_is_is_told(tmp_path):
     path = tmp_path / "best.json"
     save_tuning(a_tuning(chosen=7), path)
@@ -139,6 +207,12 @@ def test_the_first_trial_is_the_defaults_and_a_trial_is_a_row_of_the_study_on_va
         row = run_method(replace(TINY, best=trial.parameters, on_validation=True), "AD", 0)
         assert trial.values == tuple(row[column] for column in COLUMNS)
     assert trials[0].values != trials[1].values
+
+
+def test_the_protocols_own_setting_begins_no_other_tuning(storage, monkeypatch):
+    before = tune(TINY, 4, storage=storage)
+    monkeypatch.setattr(tune_module, "run_method", lambda *args: pytest.fail("made again"))
+    assert tune(replace(TINY, best={"delta": 0.5}), 4, storage=storage) == before
 
 
 def test_a_trial_of_several_seeds_is_their_mean():
@@ -179,6 +253,22 @@ def test_a_tuning_goes_on_where_it_was_and_other_settings_start_anew(storage, tm
     assert tune(TINY, 3, seeds=(5,), storage=url) != went_on[:3]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_processes_that_begin_at_once_and_other_random_states_draw_other_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_module, "run_method", lambda *args: dict.fromkeys(COLUMNS, 0.5))
+    drawn = []
+    for n, random_state in enumerate((0, 0, 1)):
+        url = f"sqlite:///{tmp_path}/{n}.sqlite"
+        work = tune_module._Work(TINY, 2, (0,), url, random_state)
+        with tune_module._quiet_optuna(), work.opened() as one, work.opened() as other:
+            trials = one.ask(), other.ask()
+            for trial in trials:
+                work.measure(trial)
+        drawn.append([trial.params for trial in trials])
+    assert drawn[0] == drawn[1]
+    assert len({params["delta"] for params in (*drawn[0], *drawn[2])}) == 4
+
+
 def test_the_watcher_is_told_how_many_are_finished(monkeypatch):
     monkeypatch.setattr(tune_module, "POLL", 0.02)
     told = []
@@ -194,6 +284,19 @@ def test_trials_that_all_fail_end_it_by_the_reason():
         tune(wild, 3)
 
 
+def test_failures_that_are_not_in_a_row_end_nothing(monkeypatch):
+    calls = []
+
+    def seldom(protocol, method, seed):
+        calls.append(1)
+        if len(calls) % 4:
+            raise StudyError("often")
+        return dict.fromkeys(COLUMNS, 0.5)
+
+    monkeypatch.setattr(tune_module, "run_method", seldom)
+    assert [trial.number for trial in tune(TINY, 3)] == [3, 7, 11]
+
+
 def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
     calls = []
 
@@ -207,6 +310,34 @@ def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
     assert [trial.number for trial in tune(TINY, 3)] == [0, 2, 3]
 
 
+def test_defaults_that_were_lost_are_tried_again_and_are_trial_0(tmp_path, monkeypatch):
+    storage = f"sqlite:///{tmp_path}/tuning.sqlite"
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune_module, "run_method", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(TINY, 2, storage=storage)
+    monkeypatch.setattr(tune_module, "run_method", run_method)
+    trials = tune(TINY, 2, storage=storage)
+    defaults = AntiDistilledMLPClassifier().get_params()
+    assert trials[0].parameters == {name: defaults[name] for name in PARAMETERS}
+    assert [trial.number for trial in trials] == [0, 2]
+    assert tune(TINY, 2, storage=storage) == trials
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_a_trial_whose_process_ended_before_its_first_heartbeat_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_module, "HEARTBEAT", 1)
+    monkeypatch.setattr(tune_module, "POLL", 0.1)
+    storage = f"sqlite:///{tmp_path}/tuning.sqlite"
+    protocol = replace(TINY, best={}, on_validation=True)
+    with tune_module._quiet_optuna(), tune_module._Work(protocol, 2, (0,), storage, 0).opened() as study:
+        study.ask()
+    assert [trial.number for trial in tune(TINY, 2, storage=storage)] == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -214,6 +345,11 @@ def test_a_trial_that_fails_is_left_out_and_another_one_made(monkeypatch):
         ("sqlite:////no/such/folder/tuning.sqlite", "unable to open database file"),
         ("nothing://a:secret@b/c", "nothing"),
         ("postgresql+psycopg://a:secret@127.0.0.1:1/c", "connection failed|Connection refused"),
+        ("postgresql+psycopg://127.0.0.1:1/c?user=a&password=secret", "connection failed|Connection refused"),
+        ("postgresql+psycopg://a:pass@secret@127.0.0.1:1/c", "write %40"),
+        ("postgresql+psycopg://a@127.0.0.1:secret/c", "no URL of a database"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_told_in_one_line_without_its_password(url, reason):
@@ -229,6 +365,26 @@ def test_a_database_of_another_program_is_left_as_it_was(tmp_path):
     with pytest.raises(StudyError, match="not a database"):
         tune(TINY, 1, storage=f"sqlite:///{path}")
     assert path.read_text() == "my diary, which is no database at all"
+
+
+def test_a_database_of_another_optuna_is_told(tmp_path):
+    path = tmp_path / "tuning.sqlite"
+    with tune_module._quiet_optuna():
+        tune_module._open_storage(f"sqlite:///{path}").engine.dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'")
+    with pytest.raises(StudyError, match="optuna version"):
+        tune(TINY, 1, storage=f"sqlite:///{path}")
+
+
+def die(*args):
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(tune_module, "delayed", lambda function: delayed(die))
+    with pytest.raises(StudyError, match="want of memory"):
+        tune(TINY, 2, n_jobs=2)
 
 
 WORKER = """

@@ -96,7 +96,9 @@ def words_of(given: dict[str, Any]) -> list[str]:
     words = []
     for name, value in given.items():
         if value is not None:
-            words += [name, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+            word = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            # A label may be -1, which by itself would pass for an option.
+            words += [f"{name}={word}"] if word.startswith("-") else [name, word]
     return words
 
 

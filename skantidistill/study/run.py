@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from joblib import Parallel, delayed
@@ -18,7 +19,7 @@ from skantidistill.study.protocols import Protocol, tables_of
 from skantidistill.study.store import Memory, Results, Row, Run
 from skantidistill.study.task import run_method
 
-__all__ = ["Watcher", "deaf_to_ctrl_c", "methods_of", "run_study"]
+__all__ = ["Watcher", "deaf_to_ctrl_c", "deaths_told", "methods_of", "run_study"]
 
 #: Is told ``(run, "began")`` and ``(run, "ended")``; of a run that was there already "ended" alone.
 Watcher = Callable[[Run, str], None]
@@ -156,7 +157,7 @@ def _make_here(n_jobs: int, protocol: Protocol, runs: Iterator[Run]) -> Iterator
     parallel = Parallel(n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
     with deaf_to_ctrl_c():
         generator = parallel(delayed(run_method)(protocol, run.method, run.seed) for run in runs)
-    with warnings.catch_warnings(), contextlib.closing(generator) as finished:
+    with deaths_told(), warnings.catch_warnings(), contextlib.closing(generator) as finished:
         # Of tasks that are given up, when this loop is left by an error.
         warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning, module="joblib")
         yield from finished
@@ -173,3 +174,15 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def deaths_told() -> Iterator[None]:
+    """Tell in one line that a worker process died."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise StudyError(
+            "A process that computed was ended from outside, perhaps for want of memory; fewer --jobs need "
+            "less. What was finished is kept where --out was given; the same command goes on from there."
+        ) from error

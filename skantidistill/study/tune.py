@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.study.errors import StudyError
 from skantidistill.study.protocols import Protocol
-from skantidistill.study.run import deaf_to_ctrl_c
+from skantidistill.study.run import deaf_to_ctrl_c, deaths_told
 from skantidistill.study.task import run_method
-from skantidistill.study.tuning import COLUMNS, Trial
+from skantidistill.study.tuning import COLUMNS, PARAMETERS, Trial
 
 __all__ = ["suggest", "tune"]
 
 POLL = 1.0  # seconds between two looks at the storage
 HEARTBEAT = 30  # seconds; a trial whose process is silent for twice as long has failed
 MOST_FAILURES = 5  # in a row
+DEFAULTS = "defaults"  # attribute of the trial of the estimator's defaults
 
 
 def suggest(trial: optuna.trial.BaseTrial, protocol: Protocol) -> dict[str, Any]:
@@ -103,9 +105,7 @@ def tune(
         stack.enter_context(_quiet_optuna())
         work = _Work(protocol, n_trials, tuple(seeds), storage, random_state)
         study = stack.enter_context(work.opened())
-        defaults = AntiDistilledMLPClassifier().get_params(deep=False)
-        names = suggest(optuna.trial.FixedTrial(defaults), protocol)
-        study.enqueue_trial({name: defaults[name] for name in names}, skip_if_exists=True)
+        _enqueue_defaults(study)
         stack.enter_context(_watched(study, watcher))
         while work.is_open(study):
             if not work.n_wanted(study):  # others make the last ones
@@ -126,8 +126,8 @@ class _Work:
         self.name = f"skantidistill {protocol.key}, seeds {', '.join(map(str, seeds))}"
 
     @contextlib.contextmanager
-    def opened(self, worker: int = 0) -> Iterator[optuna.Study]:
-        """Give the study of the storage, with a sampler of this worker's own."""
+    def opened(self) -> Iterator[optuna.Study]:
+        """Give the study of the storage."""
         storage = _open_storage(self.storage)
         try:
             study = optuna.create_study(
@@ -136,10 +136,7 @@ class _Work:
                 directions=[StudyDirection.MAXIMIZE for _ in COLUMNS],
                 load_if_exists=True,
             )
-            # A sampler that goes on must not repeat its first draws.
-            n_trials = len(study.get_trials(deepcopy=False))
-            sequence = np.random.SeedSequence([self.random_state, worker, n_trials])
-            study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
+            study.sampler = optuna.samplers.TPESampler()  # draws nothing before measure puts its own
             yield study
         finally:
             storage.remove_session()
@@ -148,13 +145,18 @@ class _Work:
     def is_open(self, study: optuna.Study) -> bool:
         """Say whether trials are still to be finished, here or elsewhere."""
         optuna.storages.fail_stale_trials(study)
+        # Optuna waits without end for one whose process ended between its beginning and its first heartbeat.
+        before = datetime.now() - timedelta(seconds=2 * HEARTBEAT)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if not trial.params and trial.datetime_start is not None and trial.datetime_start < before:
+                study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return _count(study, TrialState.COMPLETE) < self.n_trials
 
     def n_wanted(self, study: optuna.Study) -> int:
         """Return how many trials are neither finished nor running."""
         return max(0, self.n_trials - _count(study, TrialState.COMPLETE, TrialState.RUNNING))
 
-    def run(self, worker: int = 0) -> None:
+    def run(self) -> None:
         """Make trials until there are enough."""
         failures = 0
 
@@ -166,12 +168,15 @@ class _Work:
             if not self.n_wanted(study):
                 study.stop()
 
-        with _quiet_optuna(), self.opened(worker) as study:
+        with _quiet_optuna(), self.opened() as study:
             if self.n_wanted(study):
                 study.optimize(self.measure, callbacks=[stop], catch=StudyError)
 
     def measure(self, trial: optuna.Trial) -> tuple[float, ...]:
         """Return the criteria of a trial."""
+        # Draws depend on its number: no process repeats those of another one, or its own when it goes on.
+        sequence = np.random.SeedSequence([self.random_state, trial.number])
+        trial.study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
         protocol = replace(self.protocol, best=suggest(trial, self.protocol))
         try:
             rows = [run_method(protocol, "AD", seed) for seed in self.seeds]
@@ -193,6 +198,8 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
             if not seconds:
                 raise
             time.sleep(seconds)
+        except RuntimeError as error:  # of tables that another version of Optuna made
+            raise StudyError(str(error)) from error
     raise AssertionError("unreachable")
 
 
@@ -202,8 +209,8 @@ def _run(work: _Work, n_jobs: int) -> None:
         return
     parallel = Parallel(n_jobs, return_as="generator_unordered")
     with deaf_to_ctrl_c():
-        finished = parallel(delayed(work.run)(worker) for worker in range(1, parallel.n_jobs + 1))
-    with contextlib.closing(finished):
+        finished = parallel(delayed(work.run)() for _ in range(parallel.n_jobs))
+    with deaths_told(), contextlib.closing(finished):
         for _ in finished:
             pass
 
@@ -212,9 +219,20 @@ def _count(study: optuna.Study, *states: TrialState) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
 
 
+def _enqueue_defaults(study: optuna.Study) -> None:
+    """Let the estimator's defaults be tried, unless they have been, or are."""
+    tried = [trial.state for trial in study.get_trials(deepcopy=False) if DEFAULTS in trial.user_attrs]
+    if all(state == TrialState.FAIL for state in tried):
+        defaults = AntiDistilledMLPClassifier().get_params(deep=False)
+        study.enqueue_trial({name: defaults[name] for name in PARAMETERS}, user_attrs={DEFAULTS: True})
+
+
 def _finished(study: optuna.Study) -> tuple[Trial, ...]:
+    """Return the finished trials; that of the defaults is 0, even if it is a second try."""
     found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return tuple(Trial(t.number, dict(t.params), tuple(t.values)) for t in found)
+    defaults = [trial.number for trial in found if DEFAULTS in trial.user_attrs][:1]
+    trials = (Trial(0 if t.number in defaults else t.number, dict(t.params), tuple(t.values)) for t in found)
+    return tuple(sorted(trials, key=lambda trial: trial.number))
 
 
 @contextlib.contextmanager
@@ -256,12 +274,18 @@ def _quiet_optuna() -> Iterator[None]:
 def _errors_told(storage: str) -> Iterator[None]:
     """Tell what goes wrong with the storage in one line, without its password."""
     try:
-        shown = make_url(storage).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+        url = make_url(storage)
+    except (SQLAlchemyError, ValueError):  # the latter: of a port
         raise StudyError(
             "--storage is no URL of a database, such as sqlite:///tuning.sqlite or "
             "postgresql://user@host/database."
         ) from None
+    if "@" in (url.host or ""):  # what is before it is a part of the password
+        raise StudyError("--storage has more than one @; in a user's name or a password, write %40 for it.")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StudyError("--storage names no file; give for example sqlite:///tuning.sqlite.")
+    # A query may hold passwords, too.
+    shown = url.set(query={}).render_as_string(hide_password=True)
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:

@@ -1,6 +1,7 @@
 """What tuning found: its trials, those that no other beats, and the one that is chosen; as a file, too."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +10,32 @@ from typing import Any
 from skantidistill.study.errors import StudyError
 from skantidistill.study.writing import write_whole
 
-__all__ = ["COLUMNS", "GIVE_UP", "Trial", "Tuning", "choose", "load_tuning", "pareto_front", "save_tuning"]
+__all__ = [
+    "COLUMNS",
+    "GIVE_UP",
+    "PARAMETERS",
+    "Trial",
+    "Tuning",
+    "choose",
+    "load_tuning",
+    "pareto_front",
+    "save_tuning",
+]
 
 #: The criteria of a trial: columns of the study's tidy table. The first is the accuracy.
 COLUMNS = ("accuracy", "fgsm", "parameter_noise")
+#: What is tuned: the weights of the terms, their noise, and phi's schedule. All are numbers.
+PARAMETERS = (
+    "lambda_ce",
+    "lambda_teacher",
+    "lambda_noise",
+    "lambda_trace",
+    "delta",
+    "parameter_noise_std",
+    "phi_max_iter",
+    "phi_learning_rate_init",
+    "phi_learning_rate_decay",
+)
 GIVE_UP = 0.005
 FORMAT = 1
 
@@ -139,17 +162,39 @@ def load_tuning(path: str | Path) -> Tuning:
         reason = getattr(error, "strerror", None) or "not text"
         raise StudyError(f"{path} can't be read ({reason}); give a tuning.json as tune writes it.") from error
     try:
-        found = json.loads(text)
-        if found.pop("format") != FORMAT:
-            raise ValueError("another format")
-        trials = tuple(
-            Trial(int(t["number"]), dict(t["parameters"]), tuple(map(float, t["values"])))
-            for t in found.pop("trials")
-        )
-        seeds, columns = tuple(found.pop("seeds")), tuple(found.pop("columns"))
-        tuning = Tuning(**found, seeds=seeds, columns=columns, trials=trials)
-        if tuning.chosen not in {trial.number for trial in trials}:
-            raise ValueError("its chosen trial is missing")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StudyError(f"{path} holds no tuning of this version; give one that tune wrote.") from error
+        return _tuning_of(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        reason = f" ({error})" if isinstance(error, ValueError) else ""
+        raise StudyError(
+            f"{path} holds no tuning of this version{reason}; give one that tune wrote."
+        ) from error
+
+
+def _tuning_of(found: dict[str, Any]) -> Tuning:
+    """Return the tuning that a JSON object holds; a ValueError, TypeError or KeyError where it holds none."""
+    if found["format"] != FORMAT:
+        raise ValueError("another format")
+    trials = tuple(
+        Trial(int(t["number"]), dict(t["parameters"]), tuple(map(float, t["values"])))
+        for t in found["trials"]
+    )
+    tuning = Tuning(
+        title=str(found["title"]),
+        command=str(found["command"]),
+        versions={str(name): str(number) for name, number in found["versions"].items()},
+        seeds=tuple(map(int, found["seeds"])),
+        trials=trials,
+        chosen=found["chosen"],
+        columns=tuple(found["columns"]),
+    )
+    if tuning.chosen not in {trial.number for trial in trials}:
+        raise ValueError("its chosen trial is missing")
+    if tuning.columns != COLUMNS or any(len(trial.values) != len(COLUMNS) for trial in trials):
+        raise ValueError("other criteria")
+    for trial in trials:
+        for name in trial.parameters:
+            if name not in PARAMETERS:
+                raise ValueError(f"{name!r} is not tuned")
+        if not all(map(math.isfinite, [*trial.values, *trial.parameters.values()])):
+            raise ValueError(f"trial {trial.number} has numbers that are not finite")
     return tuning

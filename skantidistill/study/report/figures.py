@@ -203,6 +203,8 @@ def _draw_trials(ax: Any, tuning: Any, one: int, other: int) -> None:
         told = {0: "chosen, defaults"}
     labels = []
     for number, text in told.items():
+        if number not in points:  # the defaults may have failed
+            continue
         chosen = number == tuning.chosen
         ax.plot(*zip(points[number], strict=True), "o", ms=11, color=INK, mfc="none", mew=1.4, zorder=6)
         labels.append(Label(*points[number], text, INK, chosen))

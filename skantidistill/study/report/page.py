@@ -68,7 +68,7 @@ def write_report(folder: Any, studies: Sequence[Studied], tuning: Any = None) ->
             shown.mkdir(exist_ok=True)
         for name, png in pngs.items():
             write_whole(shown / name, png)
-        write_whole(folder / PAGE, content.encode())
+        write_whole(folder / PAGE, content.encode(errors="backslashreplace"))
         for path in shown.glob("*.png"):
             if _OURS.fullmatch(path.name) and path.name not in pngs:
                 path.unlink(missing_ok=True)  # another process may have been here
