@@ -72,6 +72,10 @@ def test_the_chosen_trial_is_accurate_enough_and_none_that_is_is_firmer(table, g
     assert table[chosen, 1:].sum() == table[near, 1:].sum(axis=1).max()
 
 
+def test_of_trials_that_are_alike_the_first_is_chosen():
+    assert choose(trials_of(np.array([[0.8, 0.5, 0.5], [0.9, 0.6, 0.4], [0.9, 0.4, 0.6]])), 0.01) == 1
+
+
 def a_tuning(**changed):
     trials = trials_of(np.array([[0.9, 0.5, 0.5], [0.89, 0.6, 0.6], [0.7, 0.6, 0.5]]))
     given = {
@@ -406,10 +410,10 @@ def worker(storage, n_trials):
     )
 
 
-def n_finished(path):
-    """Return the number of finished trials in an SQLite file, which may be without tables yet."""
+def n_trials(path, state="COMPLETE"):
+    """Return the number of trials in an SQLite file, which may be without tables yet."""
     with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.Error):
-        return connection.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone()[0]
+        return connection.execute("SELECT count(*) FROM trials WHERE state = ?", (state,)).fetchone()[0]
     return 0
 
 
@@ -417,14 +421,14 @@ def test_a_trial_whose_process_is_killed_is_made_again(tmp_path, monkeypatch):
     path = tmp_path / "tuning.sqlite"
     process = worker(f"sqlite:///{path}", 10_000)
     try:
-        while n_finished(path) < 2:
+        while n_trials(path) < 2 or not n_trials(path, "RUNNING"):
             assert process.poll() is None
             time.sleep(0.05)
     finally:
         process.kill()
         process.communicate()
     monkeypatch.setattr(tune_module, "HEARTBEAT", 1)
-    n_kept = n_finished(path)
+    n_kept = n_trials(path)
     assert len(tune(TINY, n_kept + 1, storage=f"sqlite:///{path}")) == n_kept + 1
 
 
