@@ -47,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return study.INTERRUPTED
     except (DatasetError, StudyError) as error:
         print(f"skantidistill: error: {' '.join(str(error).split())}", file=sys.stderr)
-    except OSError as error:  # of the tables on stdout
-        print(f"skantidistill: error: the tables can't be written ({error.strerror})", file=sys.stderr)
+    except OSError as error:  # of the tables on stdout, as a rule
+        what = error.filename or "the tables"
+        print(f"skantidistill: error: {what} can't be written or read ({error.strerror})", file=sys.stderr)
     return USAGE_ERROR
 
 

@@ -120,6 +120,13 @@ def test_fashion_mnist_is_studied_with_the_setting_that_was_tuned_for_it():
     AntiDistilledMLPClassifier().set_params(**tuning.best)
 
 
+@pytest.mark.parametrize("name", ["a?mode=ro", "a@b:c#d", "50%"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    assert main(["tune", "--trials", "1", "--quiet", "--out", str(tmp_path / name)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "tuning.sqlite").exists()
+
+
 def test_a_file_of_ones_own_is_tuned(tmp_path, capsys):
     file = tmp_path / "iris.csv"
     load_iris(as_frame=True).frame.to_csv(file, index=False)
@@ -201,7 +208,7 @@ def test_without_matplotlib_there_is_no_figure_and_one_line_says_so(capsys, monk
 
 
 def test_the_password_of_a_storage_is_nowhere_written(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("skantidistill.commands.tune._tune", lambda *args: trials)
+    monkeypatch.setattr("skantidistill.study.tune.tune", lambda *args, **kwargs: trials)
     path = tmp_path / "tuning.json"
     trials = load_tuning(
         Path(sys.modules["skantidistill.study.tuning"].__file__).with_name("fashion_mnist.json")

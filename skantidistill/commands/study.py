@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.commands import arguments
 from skantidistill.study import (
     METHODS,
@@ -89,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run a study a number of rows, print each as it is finished, and write the report of all."""
     studies = []
-    tuning = load_tuning(options.setting) if options.setting else TUNINGS.get(options.data)
+    options.tuning = load_tuning(options.setting) if options.setting else None
     with _results(options.out) as results:
         try:
             with _cluster(options) as cluster:
@@ -97,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
                     studies.append(_one_study(options, n_rows, results, cluster))
                     print(as_text(*studies[-1]), flush=True)
             if isinstance(results, Store):
-                _write(results, studies, tuning)
+                _write(results, studies, options.tuning or TUNINGS.get(options.data))
         except KeyboardInterrupt:
             print(f"skantidistill: interrupted; {_how_to_resume(results)}", file=sys.stderr)
             return INTERRUPTED
@@ -143,16 +142,7 @@ def _protocol(options: argparse.Namespace, n_rows: int | None) -> Protocol:
             "--setting."
         )
     protocol = arguments.protocol_of(options, n_rows)
-    if options.setting is None:
-        return protocol
-    best = load_tuning(options.setting).best
-    unknown = [name for name in best if name not in AntiDistilledMLPClassifier().get_params(deep=False)]
-    if unknown:
-        raise StudyError(
-            f"--setting {options.setting}: AntiDistilledMLPClassifier has no parameter {', '.join(unknown)}; "
-            "give a file that tune of this version wrote."
-        )
-    return replace(protocol, best=best)
+    return protocol if options.tuning is None else replace(protocol, best=options.tuning.best)
 
 
 def _default_seeds(options: argparse.Namespace) -> tuple[int, ...]:

@@ -1,8 +1,10 @@
 """``skantidistill tune``: choose anti-distillation's setting, and print the front of what was tried."""
 
 import argparse
+import contextlib
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,21 +13,21 @@ from skantidistill.commands import arguments
 from skantidistill.commands.study import INTERRUPTED
 from skantidistill.study import StudyError
 from skantidistill.study.errors import errors_told
-from skantidistill.study.protocols import Protocol, versions
+from skantidistill.study.protocols import versions
 from skantidistill.study.report.figures import draw_front
 from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.report.pictures import as_png
 from skantidistill.study.report.text import tuning_as_text
-from skantidistill.study.tuning import GIVE_UP, Trial, Tuning, choose, save_tuning
+from skantidistill.study.tuning import GIVE_UP, Tuning, choose, save_tuning
 from skantidistill.study.writing import write_whole
 
 __all__ = ["ABOUT", "HELP", "add_options", "run"]
 
 HELP = "choose the weights of the terms, their noise and phi's schedule (tune --help: its options)"
 ABOUT = (
-    "Tries settings of anti-distillation by Optuna on a fifth of the training rows, and never looks at test "
-    "rows. Prints those that no other beats in accuracy, under attack and under noise, and chooses the "
-    "firmest of those that are nearly as accurate as any."
+    "Tries settings of anti-distillation by Optuna on a fifth of the training rows, and leaves the test rows "
+    "of its seeds alone. Prints those that no other beats in accuracy, under attack and under noise, and "
+    "chooses the firmest of those that are nearly as accurate as any."
 )
 BAR = "{percentage:3.0f}% |{bar:20}| {n_fmt} of {total_fmt} trials [{elapsed} so far, {remaining} left]"
 DATABASE, TUNING, FRONT = "tuning.sqlite", "tuning.json", "front.png"
@@ -74,13 +76,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tune, print what was found, and write it."""
+    try:
+        from skantidistill.study.tune import file_url, tune
+    except ImportError as error:
+        raise StudyError('Tuning needs another package: pip install "skantidistill[study,tune]"') from error
     protocol = arguments.protocol_of(options, options.rows)
     folder = _folder(options.out)
     storage: str | None = options.storage
     if storage is None and folder is not None:
-        storage = f"sqlite:///{(folder / DATABASE).absolute()}"
+        storage = file_url(folder / DATABASE)
     try:
-        trials = _tune(options, protocol, storage)
+        with _watcher(options) as watcher:
+            trials = tune(
+                protocol,
+                options.trials,
+                seeds=options.seeds,
+                storage=storage,
+                n_jobs=options.jobs,
+                watcher=watcher,
+            )
     except KeyboardInterrupt:
         kept = "finished trials are kept; to go on, run the same command." if storage else "nothing is kept."
         print(f"skantidistill: interrupted; {kept}", file=sys.stderr)
@@ -114,12 +128,11 @@ def _write(tuning: Tuning, folder: Path) -> None:
     print(f"What is given up for what: {folder / FRONT}", flush=True)
 
 
-def _tune(options: argparse.Namespace, protocol: Protocol, storage: str | None) -> tuple[Trial, ...]:
-    try:
-        from skantidistill.study.tune import tune
-    except ImportError as error:
-        raise StudyError('Tuning needs another package: pip install "skantidistill[study,tune]"') from error
-    with _bar(options) as bar:
+@contextlib.contextmanager
+def _watcher(options: argparse.Namespace) -> Iterator[Callable[[int], None]]:
+    """Give what moves a bar to a number of finished trials."""
+    quiet = options.quiet or not sys.stderr.isatty()
+    with tqdm(total=options.trials, bar_format=BAR, leave=False, disable=quiet) as bar:
 
         def watcher(n_finished: int) -> None:
             if not bar.n:  # what was kept says nothing of how long the others take
@@ -127,23 +140,7 @@ def _tune(options: argparse.Namespace, protocol: Protocol, storage: str | None) 
             bar.n = min(n_finished, options.trials)
             bar.refresh()
 
-        return tune(
-            protocol,
-            options.trials,
-            seeds=options.seeds,
-            storage=storage,
-            n_jobs=options.jobs,
-            watcher=watcher,
-        )
-
-
-def _bar(options: argparse.Namespace) -> tqdm:
-    return tqdm(
-        total=options.trials,
-        bar_format=BAR,
-        leave=False,
-        disable=options.quiet or not sys.stderr.isatty(),
-    )
+        yield watcher
 
 
 def _folder(name: str | None) -> Path | None:

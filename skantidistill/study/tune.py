@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from joblib import Parallel, delayed
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from skantidistill.classifier import AntiDistilledMLPClassifier
@@ -26,12 +27,17 @@ from skantidistill.study.run import deaf_to_ctrl_c, deaths_told
 from skantidistill.study.task import run_method
 from skantidistill.study.tuning import COLUMNS, PARAMETERS, Trial
 
-__all__ = ["suggest", "tune"]
+__all__ = ["file_url", "suggest", "tune"]
 
 POLL = 1.0  # seconds between two looks at the storage
 HEARTBEAT = 30  # seconds; a trial whose process is silent for twice as long has failed
 MOST_FAILURES = 5  # in a row
 DEFAULTS = "defaults"  # attribute of the trial of the estimator's defaults
+
+
+def file_url(path: Path) -> str:
+    """Return the URL of an SQLite file, whatever its name."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
 def suggest(trial: optuna.trial.BaseTrial, protocol: Protocol) -> dict[str, Any]:
@@ -66,7 +72,8 @@ def tune(
     """Try settings of anti-distillation by Optuna's tree-structured Parzen estimator, for three criteria.
 
     A trial fits the row AD of the study on four fifths of the training rows of each seed, with a teacher of
-    its own, and measures it on the others; no test row is seen. The first trial is the estimator's defaults.
+    its own, and measures it on the others; the test rows of these seeds are not seen. The first trial is the
+    estimator's defaults.
 
     Parameters
     ----------

@@ -63,9 +63,9 @@ def tuning_as_text(tuning: Tuning, protocol: Protocol, give_up: float) -> str:
     ]
     about = (
         f"{tuning.title}, {scenario(protocol)}: {len(tuning.trials)} settings of AD, fitted on four fifths "
-        f"of the training rows and measured on the others (seeds {seeds}); test rows are not looked at. "
-        f"Shown are the defaults and the {len(tuning.front)} that no other beats, the most accurate first. "
-        "Chosen is the firmest, by the mean of FGSM and noise, of those within "
+        f"of the training rows and measured on the others (seeds {seeds}); their test rows are not looked "
+        f"at. Shown are the defaults and the {len(tuning.front)} that no other beats, the most accurate "
+        "first. Chosen is the firmest, by the mean of FGSM and noise, of those within "
         f"{give_up:g} of the highest accuracy."
     )
     table = [[["trial", *(c.heading for c in found), ""], ["", *strengths, ""]], lines]
