@@ -16,7 +16,7 @@ NUMBER = r"\d+\.\d+"
 @pytest.mark.filterwarnings("ignore:Please import `gaussian_filter`:DeprecationWarning")
 @pytest.mark.parametrize(
     ("name", "n_blocks", "n_outputs"),
-    [("README.md", 4, 2), ("docs/growing.md", 2, 1), ("docs/robustness.md", 6, 5)],
+    [("README.md", 4, 2), ("docs/growing.md", 2, 1), ("docs/robustness.md", 6, 5), ("docs/study.md", 1, 1)],
 )
 def test_every_code_block_runs_and_prints_the_text_below_it(
     name, n_blocks, n_outputs, capsys, tmp_path, monkeypatch
