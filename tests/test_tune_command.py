@@ -142,7 +142,7 @@ def test_a_file_of_ones_own_is_tuned(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--trials", "0"], "'0' is no list of positive integers"),
+        (["--trials", "0"], "'0' is no positive integer"),
         (["--trials", "2,3"], "'2,3' is no positive integer"),
         (["--give-up", "2"], "'2' is no number from 0 to 1"),
         (["--give-up", "nan"], "'nan' is no number from 0 to 1"),

@@ -190,7 +190,7 @@ def share(text: str) -> float:
 
 def count(text: str) -> int:
     """Return a positive integer."""
-    found = counts(text)
-    if len(found) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
-    return found[0]
+    with contextlib.suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
