@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from test_study_store import rows_in
 
 from skantidistill import datasets
 from skantidistill.__main__ import main
-from skantidistill.study import Cluster, Memory, Store, StudyError, run_study
+from skantidistill.study import Cluster, Memory, Run, Store, StudyError, run_study
 from skantidistill.study import cluster as cluster_module
 from skantidistill.study.protocols import LOADERS, versions
 from skantidistill.study.store import DATABASE
@@ -292,3 +293,75 @@ def test_what_cannot_be_meant_is_told_before_anything_runs(capsys, arguments, na
     out, err = capsys.readouterr()
     assert (status, out) == (2, "")
     assert re.fullmatch(rf"skantidistill: error: .*{re.escape(named)}.*\n", err)
+
+
+class Ended:
+    """A future that has ended as it is told to."""
+
+    def __init__(self, status, row=None):
+        self.status, self.row, self.released = status, row, False
+
+    def result(self, timeout):
+        return self.row
+
+    def exception(self):
+        return StudyError("it can't be fitted")
+
+    def release(self):
+        self.released = True
+
+
+def without_network(monkeypatch, futures, n_workers):
+    """Return a cluster that gives these futures, one a run, whoever asks for what."""
+    monkeypatch.setattr(cluster_module, "LOOK", 0)
+    cluster, submitted = object.__new__(Cluster), []
+
+    def submit(*args, **kwargs):
+        submitted.append(args)
+        return futures[len(submitted) - 1]
+
+    cluster._count_workers = lambda: n_workers
+    cluster._on_workers = lambda protocol, seed: None
+    cluster._client = SimpleNamespace(submit=submit)
+    return cluster, submitted
+
+
+def test_what_is_finished_is_given_before_an_error_ends_it_all(monkeypatch):
+    futures = [Ended("error"), Ended("finished", {"row": 1}), Ended("pending"), Ended("finished", {"row": 2})]
+    cluster, _ = without_network(monkeypatch, futures, n_workers=4)
+    rows = cluster.make(SHORT, iter(Run(0, str(n)) for n in range(4)))
+    assert [next(rows), next(rows)] == [{"row": 1}, {"row": 2}]
+    with pytest.raises(StudyError, match="can't be fitted"):
+        next(rows)
+    assert futures[2].released
+
+
+def test_as_many_runs_are_taken_as_there_are_workers(monkeypatch):
+    futures, taken = [Ended("pending", {"row": n}) for n in range(5)], []
+    cluster, submitted = without_network(monkeypatch, futures, n_workers=2)
+    sleeps = iter(range(1000))
+
+    def end_one(seconds):
+        assert len(taken) <= next(sleeps) + 2
+        futures[len(submitted) - 2].status = "finished"
+
+    def runs():
+        for n in range(5):
+            taken.append(n)
+            yield Run(0, str(n))
+
+    monkeypatch.setattr(cluster_module.time, "sleep", end_one)
+    rows = cluster.make(SHORT, runs())
+    assert next(rows) == {"row": 0}
+    assert len(taken) == 2
+    assert next(rows) == {"row": 1}
+    assert len(taken) == 3
+    rows.close()
+    assert [future.released for future in futures] == [False, False, True, False, False]
+
+
+def test_a_run_whose_data_are_lost_is_tried_three_times(monkeypatch):
+    cluster, submitted = without_network(monkeypatch, [Ended("cancelled")] * 9, n_workers=1)
+    with pytest.raises(StudyError, match=re.escape("seed 0, Zero: the workers that hold its data are lost")):
+        next(cluster.make(SHORT, iter([Run(0, "Zero")])))
+    assert len(submitted) == 3
