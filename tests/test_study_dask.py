@@ -37,6 +37,12 @@ def network():
         yield network
 
 
+@pytest.fixture(autouse=True)
+def little_data(monkeypatch):
+    """They take no time: a worker that is killed while it gets them is not to be waited for."""
+    monkeypatch.setattr(cluster_module, "SEND", 10.0)
+
+
 @pytest.fixture(scope="module")
 def local_rows():
     return run_study(SHORT, SEEDS, METHODS)
@@ -365,3 +371,16 @@ def test_a_run_whose_data_are_lost_is_tried_three_times(monkeypatch):
     with pytest.raises(StudyError, match=re.escape("seed 0, Zero: the workers that hold its data are lost")):
         next(cluster.make(SHORT, iter([Run(0, "Zero")])))
     assert len(submitted) == 3
+
+
+def test_a_worker_that_is_stopped_while_data_are_sent_is_not_waited_for(network, monkeypatch):
+    network.have(1)
+    monkeypatch.setattr(cluster_module, "SEND", 1.0)
+    process = next(iter(network.workers.values()))
+    with Cluster(network.address) as cluster:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StudyError, match="the workers that hold its data are lost again and again"):
+                run_study(SHORT, [0], ["Zero"], cluster=cluster)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)

@@ -254,7 +254,7 @@ def test_the_first_paragraph_says_what_is_won_and_what_is_not(study):
     assert f"AD wins in FGSM (+.100 ±{half:.3f} over Xavier)".replace("0.0", ".0") in text
     assert "; ties in PGD (+.010 ±.4" in text
     assert re.search(r"; loses in accuracy \(-\.100 ±\.00\d to Zero\)", text)
-    assert "With equal training, nothing is compared" in text  # it would be AD alone
+    assert "where all rows have AD's terms, nothing is compared" in text  # it would be AD alone
     assert "over 3 seeds" in text
     first = next(e for e in Page(as_html([study._replace(rows=rows)])).all("p", **{"class": "lead"}))
     assert first["text"].replace("\N{NO-BREAK SPACE}", " ") == text
@@ -267,7 +267,8 @@ def test_what_is_won_nowhere_is_said_plainly():
             row |= dict.fromkeys(CRITERIA, 0.9 + row["seed"] / 1000)
     text = said(rows)
     assert "As published, AD wins in nothing; ties in accuracy (+.000 ±.000 against Zero), FGSM" in text
-    assert "With equal training, AD wins in nothing; ties in nothing; loses in accuracy (-.401" in text
+    assert "With equal training, where all rows have AD's terms, AD wins in nothing; ties in nothing" in text
+    assert "; loses in accuracy (-.401" in text
 
 
 def test_one_seed_wins_nothing():
@@ -315,7 +316,11 @@ def test_the_foot_says_how_to_do_it_again(study):
 
 def test_several_studies_and_a_tuning_are_sections_of_one_report(written, page):
     headings = [e["text"] for e in page.all("h2")]
-    assert headings == ["Digits, few rows (100)", "Digits, few rows (300)", "Digits: <tuning>"]
+    assert headings == [
+        "Digits, few rows (100)",
+        "Digits, few rows (300)",
+        "How AD's setting was tuned: Digits: <tuning>",
+    ]
     assert page.all("h1")[0]["text"] == "Digits, few rows (100) and few rows (300)"
     assert len(page.all("p", **{"class": "lead"})) == 2
     files = {path.name for path in written.figures}

@@ -74,6 +74,14 @@ def test_the_same_command_goes_on_and_what_it_prints_makes_the_same_trials_again
     assert load_tuning(path / "tuning.json").trials[:4] == tuning.trials
 
 
+def test_the_folder_of_another_tuning_is_left_alone(folder, capsys):
+    path, _ = folder
+    before = (path / "tuning.json").read_bytes()
+    err = one_line(capsys, [*FOUR, "--hidden", "4", "--out", str(path)])
+    assert "holds the tuning of python -m skantidistill tune --data digits --trials 4" in err
+    assert (path / "tuning.json").read_bytes() == before
+
+
 def test_what_may_be_given_up_decides_what_is_chosen(folder, capsys):
     path, _ = folder
     chosen = {}

@@ -45,7 +45,8 @@ def add_data_options(parser: argparse.ArgumentParser, rows: Any) -> Any:
         "--teacher-classes",
         type=names,
         metavar="A,B",
-        help="the labels that the teacher knows; default: the lower half of them",
+        help="the labels that the teacher knows; default: the first half of them in sorted order, but of two "
+        "labels both, and half of the features",
     )
     data.add_argument(
         "--teacher-features",

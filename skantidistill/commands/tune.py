@@ -18,7 +18,7 @@ from skantidistill.study.report.figures import draw_front
 from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.report.pictures import as_png
 from skantidistill.study.report.text import tuning_as_text
-from skantidistill.study.tuning import GIVE_UP, Tuning, choose, save_tuning
+from skantidistill.study.tuning import GIVE_UP, Tuning, choose, load_tuning, save_tuning
 from skantidistill.study.writing import write_whole
 
 __all__ = ["ABOUT", "HELP", "add_options", "run"]
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise StudyError('Tuning needs another package: pip install "skantidistill[study,tune]"') from error
     protocol = arguments.protocol_of(options, options.rows)
-    folder = _folder(options.out)
+    folder = _folder(options)
     storage: str | None = options.storage
     if storage is None and folder is not None:
         storage = file_url(folder / DATABASE)
@@ -143,16 +143,20 @@ def _watcher(options: argparse.Namespace) -> Iterator[Callable[[int], None]]:
         yield watcher
 
 
-def _folder(name: str | None) -> Path | None:
-    """Return the folder of --out, made if there is none; what is in it that is not a tuning's stays."""
-    if name is None:
+def _folder(options: argparse.Namespace) -> Path | None:
+    """Return the folder of --out, made if there is none; what is in it that is not this tuning's stays."""
+    if options.out is None:
         return None
-    folder = Path(name)
+    folder = Path(options.out)
     with errors_told(folder, "give --out a folder that can be made and written to."):
         folder.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in folder.iterdir())
     if others and not {DATABASE, TUNING} & set(others):
         raise StudyError(f"{folder} holds no tuning but {others[0]}; give --out a folder of its own.")
+    if TUNING in others:
+        kept, own = load_tuning(folder / TUNING).command, _command(options)
+        if kept.partition(" --trials ")[0] != own.partition(" --trials ")[0]:
+            raise StudyError(f"{folder} holds the tuning of {kept}; give --out a folder of its own.")
     return folder
 
 

@@ -34,6 +34,7 @@ CONNECT = 10.0  # and later, when it was there: the network may fail for a momen
 FIRST_WORKER = 8.0  # seconds to wait for a worker at the beginning
 LAST_WORKER = 30.0  # and for another one when the last is gone: a nanny starts one anew
 LOOK, COUNT = 0.02, 1.0  # seconds between two looks at the runs, and between two at the workers
+SEND = 60.0  # seconds that data may take to all workers
 MOST_ATTEMPTS = 3  # of a run whose data were lost with the workers that held them
 
 _GO_ON = "what was finished is kept where --out was given; the same command goes on from there."
@@ -173,8 +174,14 @@ class Cluster:
         return self._data
 
     def _send(self, data: Dataset) -> Any:
+        async def send() -> Any:
+            return await self._client.scatter(
+                [data], broadcast=True, hash=False, timeout=COUNT, asynchronous=True
+            )
+
         try:
-            (sent,) = self._client.scatter([data], broadcast=True, hash=False, timeout=COUNT)
+            # Bounded, since a worker that dies just now makes the scheduler wait for it without end.
+            (sent,) = self._client.sync(send, callback_timeout=SEND)
         except OSError as error:  # a timeout among them
             raise _Gone from error
         return sent

@@ -13,6 +13,7 @@ __all__ = ["Difference", "best_of", "compare", "summarise", "time_to_reach"]
 Row = Mapping[str, Any]
 
 LEVEL = 0.95
+ROUNDING = 1e-9  # half-widths below come of equal differences
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether the first "wins", "loses" or "ties": the interval is above 0, below it, or neither."""
+        """Whether the first "wins", "loses" or "ties": the interval is above 0, below it, or neither.
+
+        Seeds that all differ by the same, as on few test rows, say nothing of chance: a tie, too.
+        """
         if math.isnan(self.half_width):
             return "1 seed"
-        if abs(self.mean) > self.half_width:
+        if abs(self.mean) > self.half_width > ROUNDING:
             return "wins" if self.mean > 0 else "loses"
         return "ties"
 

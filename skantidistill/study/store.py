@@ -108,7 +108,7 @@ class Store:
 
     def __init__(self, folder: Any) -> None:
         self.folder = Path(folder)
-        with errors_told(self.folder, "give --out a folder that can be made and written to."):
+        with errors_told(self.folder, "give --out a folder of its own, that can be made and written to."):
             self._open()
             # One file for all studies: when a process closes it, all locks of the process on it are lifted.
             self.claims = (self.folder / CLAIMS).open("ab")

@@ -111,7 +111,8 @@ def draw_strengths(studied: Studied, criterion: Criterion) -> Picture:
     return Picture(
         f"accuracy-by-{criterion.column.replace('_', '-')}",
         f"Accuracy by strength of {name}",
-        f"Accuracy on held-out rows under {name}; the last point is the tables' column. {BAND}",
+        f"Accuracy on held-out rows under {name}; the last point is the tables' column. "
+        f"Each panel has a scale of its own. {BAND}",
         tuple(Panel(title, panel(methods)) for title, methods in panels_of(rows, protocol)),
     )
 
@@ -223,7 +224,7 @@ def _squeezed(height: Any) -> Any:
     return 1 + FLOOR - 10.0 ** -np.asarray(height)
 
 
-def few_ticks() -> Any:
+def few_ticks(most: int = 6) -> Any:
     """Return a locator of round numbers."""
     ticker = import_optional("matplotlib.ticker", "matplotlib", USER)
-    return ticker.MaxNLocator(6, steps=[1, 2, 5, 10])
+    return ticker.MaxNLocator(most, steps=[1, 2, 5, 10])

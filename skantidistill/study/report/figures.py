@@ -96,7 +96,7 @@ def _draw_forest(ax: Any, rows: Sequence[Row], table: Table, comparison: Compari
     ax.set(ylim=(n - 0.5, -0.6), yticks=range(n), yticklabels=[], xlabel="difference of accuracies")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    ax.xaxis.set_major_locator(few_ticks())
+    ax.xaxis.set_major_locator(few_ticks(4))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}" if abs(x) > 1e-9 else "0")
 
 

@@ -279,7 +279,7 @@ def _tuning(tuning: Any, figures: list[str]) -> list[str]:
         lines.append((name, "".join(cells)))
     remark = "The Pareto front, the estimator's defaults (trial 0), and what was chosen."
     return [
-        f"<h2>{escape(tuning.title)}</h2>",
+        f"<h2>How AD's setting was tuned: {escape(tuning.title)}</h2>",
         *figures,
         e.table("Trials", remark, [*headings, *((name, "") for name in varied)], [lines]),
         e.code(tuning.command, "command"),

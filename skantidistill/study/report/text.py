@@ -8,7 +8,7 @@ from typing import Any
 from skantidistill.study.measure import CRITERIA
 from skantidistill.study.protocols import Protocol, versions
 from skantidistill.study.report.tables import COSTS, Comparison, Table, short_name, tables_in, with_spread
-from skantidistill.study.report.words import columns, notes, scenario, setting
+from skantidistill.study.report.words import as_keywords, columns, notes, scenario, setting
 from skantidistill.study.tuning import Tuning
 
 __all__ = ["as_text", "tuning_as_text"]
@@ -74,6 +74,7 @@ def tuning_as_text(tuning: Tuning, protocol: Protocol, give_up: float) -> str:
         [
             _wrap(about),
             "\n".join(_aligned(table)),
+            _wrap(f"Chosen, for students with {as_keywords(protocol.student)}:"),
             f"AntiDistilledMLPClassifier(\n    teacher,\n{chosen},\n)",
             f"{tuning.command}\n" + _wrap(_listed(tuning.versions)),
         ]
