@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-__all__ = ["Difference", "best_of", "compare", "summarise", "time_to_reach"]
+__all__ = ["Difference", "best_of", "compare", "paired", "summarise", "time_to_reach"]
 
 Row = Mapping[str, Any]
 
@@ -75,13 +75,18 @@ def compare(rows: Sequence[Row], column: str, method: str, other: str) -> Differ
     >>> compare(rows, "x", "A", "B").verdict
     'ties'
     """
-    values = _by_seed(rows, column)
-    common = [seed for seed in values[method] if seed in values[other]]
-    mean, std = _mean_and_std([values[method][seed] - values[other][seed] for seed in common])
-    n = len(common)
+    differences = paired(rows, column, method, other)
+    mean, std = _mean_and_std(differences)
+    n = len(differences)
     if n < 2:
         return Difference(mean, math.nan)
     return Difference(mean, float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n))
+
+
+def paired(rows: Sequence[Row], column: str, method: str, other: str) -> list[float]:
+    """Return the differences of two methods, one a seed that both have."""
+    values = _by_seed(rows, column)
+    return [value - values[other][seed] for seed, value in values[method].items() if seed in values[other]]
 
 
 def best_of(rows: Sequence[Row], column: str, methods: Sequence[str]) -> str:

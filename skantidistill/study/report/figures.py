@@ -19,7 +19,7 @@ from skantidistill.study.report.curves import (
 from skantidistill.study.report.pictures import Label, Panel, Picture, label_beside
 from skantidistill.study.report.styles import BACK, INK, MUTED, style_of
 from skantidistill.study.report.tables import Comparison, Studied, Table, short_name, tables_in, with_spread
-from skantidistill.study.statistics import summarise
+from skantidistill.study.statistics import paired, summarise
 
 __all__ = ["draw_costs", "draw_differences", "draw_front", "draw_rows", "pictures_of"]
 
@@ -71,7 +71,7 @@ def _limits(rows: Sequence[Row], compared: Sequence[tuple[Table, Comparison]]) -
         ):
             width = 0.0 if math.isnan(found.half_width) else found.half_width
             ends += [found.mean - width, found.mean + width]
-            ends += _paired(rows, criterion.column, comparison.subject, other)
+            ends += paired(rows, criterion.column, comparison.subject, other)
     margin = 0.05 * (max(ends) - min(ends)) or 0.01
     return min(ends) - margin, max(ends) + margin
 
@@ -82,7 +82,7 @@ def _draw_forest(ax: Any, rows: Sequence[Row], table: Table, comparison: Compari
     for n, (criterion, other, found) in enumerate(compared):
         verdict = found.verdict
         color = style_of("AD").color if verdict == "wins" else INK if verdict == "loses" else MUTED
-        differences = _paired(rows, criterion.column, comparison.subject, other)
+        differences = paired(rows, criterion.column, comparison.subject, other)
         ax.plot(differences, [n + 0.3] * len(differences), "o", ms=2.8, mew=0, color=MUTED, zorder=3)
         if not math.isnan(found.half_width):
             ends = [found.mean - found.half_width, found.mean + found.half_width]
@@ -212,15 +212,6 @@ def _draw_trials(ax: Any, tuning: Any, one: int, other: int) -> None:
     ax.yaxis.set_major_locator(few_ticks())
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     label_beside(ax, labels)
-
-
-def _paired(rows: Sequence[Row], column: str, method: str, other: str) -> list[float]:
-    """Return the differences of two methods, one a seed that both have."""
-    values: dict[str, dict[int, float]] = {method: {}, other: {}}
-    for row in rows:
-        if row["method"] in values:
-            values[row["method"]][row["seed"]] = row[column]
-    return [value - values[other][seed] for seed, value in values[method].items() if seed in values[other]]
 
 
 def _seconds_ticks(low: float, high: float) -> list[float]:
