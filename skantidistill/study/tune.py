@@ -107,7 +107,7 @@ def tune(
     with contextlib.ExitStack() as stack:
         if storage is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            storage = f"sqlite:///{folder}/tuning.sqlite"
+            storage = file_url(Path(folder, "tuning.sqlite"))
         stack.enter_context(_errors_told(storage))
         stack.enter_context(_quiet_optuna())
         work = _Work(protocol, n_trials, tuple(seeds), storage, random_state)
