@@ -45,6 +45,7 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(sklearn|numpy|torch|joblib|art|matplotlib|pandas)\..*")]
 autodoc_typehints = "none"  # the docstrings say more
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 88
 numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False  # the template lists and documents them

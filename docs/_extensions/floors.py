@@ -32,8 +32,8 @@ def floor_rows() -> list[str]:
     floors = sorted(read_floors().items(), key=lambda item: (item[1], item[0]))
     lines = ["| floor | module | what it is |", "|---|---|---|"]
     for module, floor in floors:
-        name = f"skantidistill.{module}".rstrip(".")
-        lines.append(f"| {floor} | `{name}` | {read_summary(module).replace('|', chr(92) + '|')} |")
+        summary = read_summary(module).replace("|", r"\|")
+        lines.append(f"| {floor} | `{module or 'skantidistill'}` | {summary} |")
     return lines
 
 
