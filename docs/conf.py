@@ -86,7 +86,8 @@ html_theme_options = {
     "logo": {"text": project, "alt_text": f"{project}: home"},
     "header_links_before_dropdown": 6,
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": ["page-toc"],
+    # The table of tools is as wide as a page.
+    "secondary_sidebar_items": {"**": ["page-toc"], "guide/searching": []},
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_toc_level": 2,
