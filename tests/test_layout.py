@@ -18,6 +18,7 @@ FLOORS = {
     "blueprint": 0,
     "draws": 0,
     "network": 0,
+    "steps": 0,
     "backward": 1,
     "datasets": 1,
     "displays.figures": 1,
@@ -38,11 +39,13 @@ FLOORS = {
     "teachers": 2,
     "training": 2,
     "export": 3,
+    "epochs": 1,
     "measures": 3,
     "objective": 3,
     "old_data": 3,
     "starts": 3,
     "torch_teachers": 3,
+    "monitoring": 4,
     "new_outputs": 4,
     "perturbation_settings": 4,
     "settings": 4,
@@ -89,7 +92,7 @@ FLOORS = {
     "__main__": 19,
     "": 20,  # the package itself: what a user imports
 }
-SKORCH = {"torch_teachers", "training"}
+SKORCH = {"epochs", "torch_teachers", "training"}
 PRIVATE_SCIKIT_LEARN = {"_checks"}
 
 
