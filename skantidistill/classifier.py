@@ -55,6 +55,7 @@ from skantidistill.settings import (
     split_rows,
     warn_of_scale,
 )
+from skantidistill.summary import TellsItsGrowth
 from skantidistill.teachers import check_readable, reader, scalers
 
 __all__ = ["AntiDistilledMLPClassifier"]
@@ -66,7 +67,12 @@ _POSITIVE_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class AntiDistilledMLPClassifier(
-    PredictsByBlueprint, KeepsFittedTeacher, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    PredictsByBlueprint,
+    KeepsFittedTeacher,
+    TellsItsGrowth,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """A multi-layer perceptron that grows out of a fitted, smaller classifier.
 

@@ -31,6 +31,7 @@ FLOORS = {
     "rows": 1,
     "scaling": 1,
     "scoring": 1,
+    "summary": 1,
     "attacks": 2,
     "curvature": 2,
     "displays.training": 2,
