@@ -45,11 +45,13 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(sklearn|numpy|torch|joblib|art|matplotlib|pandas)\..*")]
 autodoc_typehints = "none"  # the docstrings say more
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 88
 numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False  # the template lists and documents them
 numpydoc_validation_checks = {
     "all",  # but
+    "GL01",  # where the first line of a docstring stands: numpydoc has changed its mind
     "ES01",  # an extended summary, where the first line says all
     "EX01",  # an example, and
     "SA01",  # what to see also, for every method
@@ -85,7 +87,8 @@ html_theme_options = {
     "logo": {"text": project, "alt_text": f"{project}: home"},
     "header_links_before_dropdown": 6,
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": ["page-toc"],
+    # The table of tools is as wide as a page.
+    "secondary_sidebar_items": {"**": ["page-toc"], "guide/searching": []},
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_toc_level": 2,

@@ -38,8 +38,8 @@ def read_teacher(estimator: Any, classes: Any = None) -> Blueprint:
         - ``MLPClassifier``, ``AntiDistilledMLPClassifier``;
         - ``LogisticRegression``, ``LogisticRegressionCV``, ``LinearDiscriminantAnalysis``,
           ``MultinomialNB``, and ``SGDClassifier`` with ``loss="log_loss"``;
-        - ``torch.nn.Sequential``, or a skorch net of one: see :mod:`skantidistill.torch_teachers`;
-        - ``Pipeline`` of affine scalers (see :func:`~skantidistill.scaling.read_scaler`) and one of these:
+        - ``torch.nn.Sequential``, or a skorch net of one: of linear layers and activations;
+        - ``Pipeline`` of affine scalers, such as ``StandardScaler``, and one of these:
           the scalers become ``input_scale`` and ``input_shift``;
         - a search such as ``GridSearchCV``, by its ``best_estimator_``, or a ``FrozenEstimator``, around one
           of these.

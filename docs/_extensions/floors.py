@@ -24,7 +24,8 @@ def read_summary(module: str) -> str:
     """Return the first line of a module's docstring."""
     path = ROOT.joinpath("skantidistill", *module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
+    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8")))
+    return docstring.partition("\n")[0]
 
 
 def floor_rows() -> list[str]:
@@ -32,8 +33,8 @@ def floor_rows() -> list[str]:
     floors = sorted(read_floors().items(), key=lambda item: (item[1], item[0]))
     lines = ["| floor | module | what it is |", "|---|---|---|"]
     for module, floor in floors:
-        name = f"skantidistill.{module}".rstrip(".")
-        lines.append(f"| {floor} | `{name}` | {read_summary(module).replace('|', chr(92) + '|')} |")
+        summary = read_summary(module).replace("|", r"\|")
+        lines.append(f"| {floor} | `{module or 'skantidistill'}` | {summary} |")
     return lines
 
 

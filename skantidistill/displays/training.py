@@ -78,7 +78,18 @@ class ObjectiveDisplay:
         return cls(estimator.phi_history_, weights).plot(ax)
 
     def plot(self, ax: Any = None) -> "ObjectiveDisplay":
-        """Draw, on new axes or on given ones (``ax``), and return the display."""
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+
+        Returns
+        -------
+        display : ObjectiveDisplay
+            This one.
+        """
         if not self.history:
             raise ValueError(
                 "phi did not run (phi_max_iter=0, no teacher, or no rows that it knows), so that there is "
