@@ -21,7 +21,7 @@ from skantidistill import AntiDistilledMLPClassifier, robustness_curve
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
-TEACHER, NEW, PLAIN, INK, FAINT = "#1f6feb", "#e8590c", "#8a929c", "#24292f", "#ccd3da"
+TEACHER, STUDENT, FRESH, INK, FAINT = "#e8590c", "#1f6feb", "#8a929c", "#24292f", "#ccd3da"
 PLACES = (0, 3, 6)  # of the layers of the drawing: inputs, hidden units, outputs
 SIZES, KEPT = (4, 7, 5), (4, 4, 3)  # their units, and those that are the teacher's
 STRENGTHS = np.linspace(0, 0.1, 6)
@@ -29,9 +29,9 @@ EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30, 40)
 BATCH = 200
 SEEDS = range(5)
 MODELS = {
-    "grown by anti-distillation": (NEW, "-"),
-    "same loss, no teacher": (TEACHER, "--"),
-    "MLPClassifier": (PLAIN, "-"),
+    "grown by anti-distillation": (STUDENT, "-"),
+    "same loss, no teacher": (FRESH, "--"),
+    "MLPClassifier": (FRESH, "-"),
 }
 
 
@@ -46,7 +46,7 @@ def draw_networks(ax):
                 ax.plot(*zip(start, end, strict=True), **style, zorder=old)
     for layer, kept in zip(layers, KEPT, strict=True):
         for i, place in enumerate(layer):
-            ax.add_patch(plt.Circle(place, 0.28, color=TEACHER if i < kept else NEW, zorder=3))
+            ax.add_patch(plt.Circle(place, 0.28, color=TEACHER if i < kept else STUDENT, zorder=3))
     for x, text in zip(PLACES, ("features", "hidden units", "classes"), strict=True):
         ax.text(x, -3.8, text, ha="center", va="top", fontsize=9)
     ax.set_title("the teacher inside the student", fontsize=10)
