@@ -11,6 +11,7 @@ from skantidistill.displays import (
 from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
 from skantidistill.scorers import make_robustness_scorer
+from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = [
     "AdversarialExamplesDisplay",
@@ -24,6 +25,8 @@ __all__ = [
     "robustness_curve",
     "robustness_score",
     "to_art",
+    "to_onnx",
+    "to_sklearn",
     "to_torch",
 ]
 

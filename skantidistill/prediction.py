@@ -12,6 +12,7 @@ from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
 from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import RobustnessCurve, adversarial_examples, robustness_curve, robustness_score
+from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = ["PredictsByBlueprint"]
 
@@ -243,3 +244,36 @@ class PredictsByBlueprint(AnswersByLogits):
         """
         check_is_fitted(self)
         return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)
+
+    def to_sklearn(self, *, fold: bool = False) -> Any:
+        """Return the same network as scikit-learn's: see :func:`skantidistill.shipping.to_sklearn`.
+
+        Parameters
+        ----------
+        fold : bool, default=False
+            Whether a scaling becomes part of the first layer, which then takes sparse X whatever the scaling.
+
+        Returns
+        -------
+        model : MLPClassifier or Pipeline
+            Fitted; a Pipeline of a StandardScaler and an MLPClassifier if the student has a scaling.
+        """
+        check_is_fitted(self)
+        return to_sklearn(self, fold=fold)
+
+    def to_onnx(self, *, dtype: Any = np.float32, target_opset: int | None = None) -> Any:
+        """Return the network as an ONNX model: see :func:`skantidistill.shipping.to_onnx`.
+
+        Parameters
+        ----------
+        dtype : {numpy.float32, numpy.float64} or None, default=numpy.float32
+            Of the input and of the arithmetic; None: that of the estimator.
+        target_opset : int, default=None
+            Version of ONNX's operators, for an old runtime; None: the newest that skl2onnx knows.
+
+        Returns
+        -------
+        model : onnx.ModelProto
+        """
+        check_is_fitted(self)
+        return to_onnx(self, dtype=dtype, target_opset=target_opset)

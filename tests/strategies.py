@@ -175,3 +175,33 @@ def module_of(net):
         layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
         modules += [layer, kinds.get(net.activation, torch.nn.Identity)()]
     return torch.nn.Sequential(*modules[:-1])
+
+
+#: Kinds of labels that scikit-learn takes for classes: floats must be whole numbers.
+CLASS_LABELS = {
+    **{kind: labels for kind, (labels, _) in LABELS.items() if kind != "floats"},
+    "floats": np.array([-2.0, 0.0, 3.0, 8.0], dtype=np.float32),
+}
+
+
+@st.composite
+def blueprints(draw, max_hidden=3):
+    """Draw a network with sorted labels, with or without names and a scaling, in either precision."""
+    pool = CLASS_LABELS[draw(st.sampled_from(sorted(CLASS_LABELS)))]
+    rng = np.random.default_rng(draw(seeds))
+    n_features, n_classes = draw(st.integers(1, 4)), draw(st.integers(2, len(pool)))
+    hidden = draw(st.lists(st.integers(1, 4), min_size=0, max_size=max_hidden))
+    params = normal_parameters((n_features, *hidden, n_classes), rng)
+    names = np.array([f"feature {i}" for i in range(n_features)], dtype=object)
+    scaling = draw(st.sampled_from(["none", "scale", "scale and shift"]))
+    scale = None if scaling == "none" else rng.uniform(0.5, 2, n_features)
+    shift = None if scale is None else rng.normal(size=n_features) * (scaling == "scale and shift")
+    return Blueprint(
+        params[::2],
+        params[1::2],
+        draw(activations),
+        pool[np.sort(rng.permutation(len(pool))[:n_classes])],
+        names if draw(st.booleans()) else None,
+        scale,
+        shift,
+    ).astype(draw(st.sampled_from([np.float64, np.float32])))

@@ -42,6 +42,7 @@ FLOORS = {
     "measures": 3,
     "objective": 3,
     "old_data": 3,
+    "shipping": 3,
     "starts": 3,
     "torch_teachers": 3,
     "new_outputs": 4,
