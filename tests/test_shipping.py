@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
@@ -23,9 +23,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
-from strategies import ACTIVATIONS, blueprints
+from strategies import blueprints
 
-from skantidistill import AntiDistilledMLPClassifier, to_onnx, to_sklearn
+from skantidistill import AntiDistilledMLPClassifier, to_sklearn
 from skantidistill.teachers import read_teacher
 from tests.problems import digits, fitted_teacher, named, named_teacher, quick
 from tests.test_robustness import fit_logistic, fit_mlp, fit_student, make_rows
@@ -72,13 +72,13 @@ def test_scikit_learns_estimator_predicts_as_the_student(blueprint):
         pandas = pytest.importorskip("pandas")
         X = pandas.DataFrame(X, columns=blueprint.feature_names)
     assert_predicts_the_same(model, student, X, TOLERANCE[blueprint.dtype])
-    probabilities = model.predict_proba(X)
-    assert probabilities.dtype == blueprint.dtype
-    # Sibling: another network says something else.
-    *others, bias = blueprint.parameters
-    raised = bias + np.arange(len(bias), dtype=bias.dtype)
-    other = student_of(blueprint.with_parameters((*others, raised)))
-    assert np.abs(other.to_sklearn().predict_proba(X) - probabilities).max() > 1e-3
+    assert model.predict_proba(X).dtype == blueprint.dtype
+
+
+def test_the_comparison_sees_another_network():
+    X = make_rows()[0]
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_predicts_the_same(fit_student().to_sklearn(), fit_mlp(), X, 1e-2)
 
 
 @given(blueprints())
@@ -289,92 +289,7 @@ def test_skops_takes_it_without_a_type_that_has_to_be_trusted():
 
 
 def test_what_cannot_be_read_or_is_not_fitted_cannot_be_handed_on():
-    X, y = make_rows()
-    for hand_on in (to_sklearn, to_onnx):
-        with pytest.raises(TypeError, match=re.escape("SVC can't be read as a network")):
-            hand_on(SVC().fit(X, y))
-    for method in ("to_sklearn", "to_onnx"):
-        with pytest.raises(ValueError, match="is not fitted yet"):
-            getattr(AntiDistilledMLPClassifier(), method)()
-
-
-# --- ONNX -----------------------------------------------------------------------------------------------
-
-
-def run_onnx(model, X):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == ["X"]
-    assert [o.name for o in session.get_outputs()] == ["label", "probabilities"]
-    return session.run(None, {"X": X})
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scaler", [None, StandardScaler(), MaxAbsScaler()], ids=repr)
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_onnx_predicts_as_the_student(activation, n_classes, scaler, dtype):
-    X, y = make_rows(n_classes)
-    mlp = MLPClassifier((6,), activation, max_iter=100, learning_rate_init=0.02, random_state=0)
-    student = quick(make_pipeline(scaler, mlp).fit(X, y) if scaler else mlp.fit(X, y), delta=0.1).fit(X, y)
-    X = X.astype(dtype)
-    labels, probabilities = run_onnx(student.to_onnx(dtype=dtype), X)
-    assert probabilities.dtype == dtype
-    assert_allclose(probabilities, student.predict_proba(X), rtol=0, atol=TOLERANCE[np.dtype(dtype)])
-    assert_array_equal(labels, student.predict(X))
-    assert len(np.unique(labels)) == n_classes
-
-
-@pytest.mark.parametrize("kind", ["strings", "integers", "negative integers", "floats"])
-def test_onnx_has_the_labels(kind):
-    X, y = digits(kind)
-    X = X.astype(np.float32)
-    student = quick(fitted_teacher(kind)).fit(X, y)
-    labels, probabilities = run_onnx(to_onnx(student, dtype=None), X)
-    assert_array_equal(labels, student.predict(X))
-    assert_allclose(probabilities, student.predict_proba(X), rtol=0, atol=1e-5)
-    assert len(np.unique(labels)) == 6
-    assert labels.dtype == (object if kind == "strings" else np.int64)
-
-
-def test_onnx_takes_linear_models_names_and_unsorted_outputs():
-    X, _ = make_rows()
-    linear = fit_logistic(3)
-    labels, probabilities = run_onnx(to_onnx(linear, dtype=np.float64), X)
-    assert_allclose(probabilities, linear.predict_proba(X), rtol=0, atol=1e-10)
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3)).double()
-    labels, probabilities = run_onnx(to_onnx(module, classes=["cow", "ant", "bee"], dtype=None), X)
-    assert_array_equal(labels, np.array(["ant", "bee", "cow"])[probabilities.argmax(axis=1)])
-    assert_array_equal(labels, to_sklearn(module, classes=["cow", "ant", "bee"]).predict(X))
-    frame, y = named(digits()[0]), digits()[1]
-    student = quick(named_teacher()).fit(frame, y)
-    labels, _ = run_onnx(student.to_onnx(dtype=np.float64), frame.to_numpy())
-    assert_array_equal(labels, student.predict(frame))
-
-
-def test_onnx_may_be_of_an_older_version():
-    pytest.importorskip("skl2onnx")
-    model = to_onnx(fit_student(), target_opset=15)
-    assert {opset.domain: opset.version for opset in model.opset_import}[""] == 15
-    X = make_rows()[0].astype(np.float32)
-    assert_array_equal(run_onnx(model, X)[0], fit_student().predict(X))
-
-
-def test_onnx_refuses_what_it_would_not_keep():
-    pytest.importorskip("skl2onnx")
-    module = torch.nn.Sequential(torch.nn.Linear(4, 2))
-    message = "The labels 0 to 1099511627776 do not fit into 32 bits, which is what skl2onnx keeps of them"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        to_onnx(module, classes=[2**40, 0])
-    message = "dtype=<class 'numpy.float16'> must be numpy.float32, numpy.float64 or None."
-    with pytest.raises(TypeError, match=re.escape(message)):
-        to_onnx(module, dtype=np.float16)
-
-
-def test_a_missing_converter_is_named_with_its_remedy():
-    with (
-        mock.patch.dict(sys.modules, {"skl2onnx": None}),
-        pytest.raises(ImportError, match=re.escape("install it by: pip install skl2onnx")) as caught,
-    ):
-        fit_student().to_onnx()
-    assert str(caught.value).startswith("to_onnx needs skl2onnx, which can't be imported (")
+    with pytest.raises(TypeError, match=re.escape("SVC can't be read as a network")):
+        to_sklearn(SVC().fit(*make_rows()))
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        AntiDistilledMLPClassifier().to_sklearn()
