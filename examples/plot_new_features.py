@@ -39,14 +39,14 @@ print(student.growth_)
 # How the new features separate what the old ones left in doubt.
 old, new = teacher.decision_function(X_test[few]), student.decision_function(X_test[X.columns[::-1]])
 figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
-for label, name, color in [(0, "malignant", "tab:red"), (1, "benign", "tab:blue")]:
+for label, name, color in [(0, "malignant", "tab:purple"), (1, "benign", "tab:green")]:
     axes.scatter(old[y_test == label], new[y_test == label], s=18, alpha=0.7, color=color, label=name)
 axes.axhline(0, color="0.6", linewidth=0.8)
 axes.axvline(0, color="0.6", linewidth=0.8)
 axes.set(
     title="Thirty features decide what four left open",
-    xlabel="Teacher's score (4 features)",
-    ylabel="Student's score (30 features)",
+    xlabel="Teacher's score (4 features; above 0: benign)",
+    ylabel="Student's score (30 features; above 0: benign)",
 )
 axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False)

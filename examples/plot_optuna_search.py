@@ -16,14 +16,14 @@ from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna_integration.sklearn import OptunaSearchCV
 from sklearn.base import clone
-from sklearn.datasets import load_digits
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 
 from skantidistill import AntiDistilledMLPClassifier, make_robustness_scorer
+from skantidistill.datasets import load_digits
 
-X, y = load_digits(return_X_y=True)
-X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0, stratify=y)
+digits = load_digits(test_size=0.25, random_state=0)
+X, y, X_test, y_test = digits.X_train, digits.y_train, digits.X_test, digits.y_test
 teacher = MLPClassifier((32,), max_iter=500, random_state=0).fit(X[y < 5], y[y < 5])
 student = AntiDistilledMLPClassifier(teacher, tol=1e-2, learning_rate_init=5e-3, random_state=0)
 
@@ -49,26 +49,27 @@ search = OptunaSearchCV(
     study=study,
 )
 search.fit(X, y)
-print(search.best_params_)
+print(*(f"{name}={value:.3g}" for name, value in search.best_params_.items()), sep=", ")
 
 # %%
 scores = [trial.value for trial in search.trials_]
 deltas = [trial.params["delta"] for trial in search.trials_]
 figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
 axes.scatter(deltas, scores, s=30, color="0.5")
-axes.scatter(deltas[search.best_index_], max(scores), s=60, color="tab:red")
+axes.scatter(deltas[search.best_index_], max(scores), s=60, color="tab:blue")
 for number, point in enumerate(zip(deltas, scores, strict=True), start=1):
     axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points", fontsize="small")
 axes.set_xscale("log")
 axes.set(
-    title="Six trials in their order (red: chosen)",
-    xlabel="delta",
+    title="Six trials in their order (blue: chosen)",
+    xlabel="delta, the strength of the noise in training",
     ylabel="Accuracy under FGSM in cross-validation",
 )
+axes.yaxis.set_major_formatter("{x:.0%}")
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 default = clone(student).fit(X, y)
-print(f"under FGSM {attacked(search.best_estimator_, X_test, y_test):.3f}, ", end="")
-print(f"the default setting {attacked(default, X_test, y_test):.3f}")
-assert attacked(search.best_estimator_, X_test, y_test) > attacked(default, X_test, y_test)
+found, before = attacked(search.best_estimator_, X_test, y_test), attacked(default, X_test, y_test)
+print(f"accuracy under FGSM {found:.3f}, of the default setting {before:.3f}")
+assert found > before + 0.02

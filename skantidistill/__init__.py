@@ -1,17 +1,20 @@
 """Grow a fitted classifier into a larger, more robust one, by anti-distillation."""
 
-import skantidistill.torch_teachers  # noqa: F401  registers its readers
-from skantidistill.classifier import AntiDistilledMLPClassifier
-from skantidistill.displays import (
-    AdversarialExamplesDisplay,
-    ObjectiveDisplay,
-    RobustnessCurveDisplay,
-    TrainingCurveDisplay,
-)
-from skantidistill.export import to_art, to_torch
-from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
-from skantidistill.scorers import make_robustness_scorer
-from skantidistill.shipping import to_onnx, to_sklearn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skantidistill.classifier import AntiDistilledMLPClassifier
+    from skantidistill.displays import (
+        AdversarialExamplesDisplay,
+        ObjectiveDisplay,
+        RobustnessCurveDisplay,
+        TrainingCurveDisplay,
+    )
+    from skantidistill.export import to_art, to_torch
+    from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
+    from skantidistill.scorers import make_robustness_scorer
+    from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = [
     "AdversarialExamplesDisplay",
@@ -31,3 +34,38 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+#: Module -> what it gives to this one. They are imported when they are asked for, with torch and skorch.
+_MODULES = {
+    "classifier": ["AntiDistilledMLPClassifier"],
+    "displays": [
+        "AdversarialExamplesDisplay",
+        "ObjectiveDisplay",
+        "RobustnessCurveDisplay",
+        "TrainingCurveDisplay",
+    ],
+    "export": ["to_art", "to_torch"],
+    "robustness": ["adversarial_examples", "robustness_curve", "robustness_score"],
+    "scorers": ["make_robustness_scorer"],
+    "shipping": ["to_onnx", "to_sklearn"],
+    "blueprint": [],
+    "curvature": [],
+    "datasets": [],
+    "growth": [],
+    "starts": [],
+    "study": [],
+    "teachers": [],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"skantidistill.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"skantidistill.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'skantidistill' has no attribute {name!r}; it has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

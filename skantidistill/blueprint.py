@@ -102,15 +102,48 @@ class Blueprint:
         return self.weights[0].dtype
 
     def with_parameters(self, parameters: tuple[np.ndarray, ...]) -> "Blueprint":
-        """Return the same network with other values in the flat tuple of parameters."""
+        """Return the same network with other values in the flat tuple of parameters.
+
+        Parameters
+        ----------
+        parameters : tuple of ndarray
+            ``(W_1, b_1, ..., W_L, b_L)``, of the same shapes.
+
+        Returns
+        -------
+        blueprint : Blueprint
+            It shares the arrays.
+        """
         return replace(self, weights=tuple(parameters[::2]), biases=tuple(parameters[1::2]))
 
     def astype(self, dtype: Any) -> "Blueprint":
-        """Return the same network with parameters of this dtype, copied if they are of another."""
+        """Return the same network with parameters of this dtype, copied if they are of another.
+
+        Parameters
+        ----------
+        dtype : numpy dtype
+            A floating one.
+
+        Returns
+        -------
+        blueprint : Blueprint
+            With the same scaling, whose precision stays.
+        """
         return self.with_parameters(tuple(p.astype(dtype, copy=False) for p in self.parameters))
 
     def select_classes(self, outputs: np.ndarray) -> "Blueprint":
-        """Return the network that has only these outputs, given by index, in this order."""
+        """Return the network that has only these outputs, given by index, in this order.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_selected,)
+            Indices of outputs.
+
+        Returns
+        -------
+        blueprint : Blueprint
+            With ``n_selected`` classes.
+        """
         return replace(
             self,
             weights=(*self.weights[:-1], self.weights[-1][outputs]),
@@ -122,13 +155,29 @@ class Blueprint:
         """Return what the first layer sees of X, in X's dtype.
 
         It is computed in double precision: a shift that is large beside the scaled values cancels.
+
+        Parameters
+        ----------
+        X : ndarray or tensor of shape (n_samples, n_features)
+            Raw inputs.
+
+        Returns
+        -------
+        scaled : ndarray or tensor of shape (n_samples, n_features)
+            ``X * input_scale + input_shift``, or X itself.
         """
         if self.input_scale is None or self.input_shift is None:
             return X
         return (X * self.input_scale + self.input_shift).astype(X.dtype, copy=False)
 
     def folded(self) -> "Blueprint":
-        """Return the same function with the input scaling as part of the first layer."""
+        """Return the same function with the input scaling as part of the first layer.
+
+        Returns
+        -------
+        blueprint : Blueprint
+            Without ``input_scale`` and ``input_shift``.
+        """
         if self.input_scale is None or self.input_shift is None:
             return self
         weight = self.weights[0] * self.input_scale
@@ -150,6 +199,7 @@ class Blueprint:
         Returns
         -------
         logits : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes``.
         """
         if not issparse(X):
             X = np.asarray(X)
@@ -162,7 +212,18 @@ class Blueprint:
         return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
 
     def hidden(self, X: Any) -> np.ndarray:
-        """Return what the output layer sees of raw inputs, of shape (n_samples, n_last_hidden_units)."""
+        """Return what the output layer sees of raw inputs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Raw inputs.
+
+        Returns
+        -------
+        hidden : ndarray of shape (n_samples, n_units)
+            Activations of the last hidden layer; without one, the scaled inputs.
+        """
         if issparse(X) and self.input_scale is not None:
             return self.folded().hidden(X)
         a = self.scaled(X)

@@ -32,6 +32,7 @@ from skantidistill.blueprint import Blueprint
 from skantidistill.fitting import grow, seed_generators, start_fresh, train_student
 from skantidistill.growth import Growth
 from skantidistill.keeping import KeepsFittedTeacher
+from skantidistill.monitoring import CallbackSupportMixin, FitMonitor, with_callbacks
 from skantidistill.network import ACTIVATIONS
 from skantidistill.new_outputs import fit_new_outputs
 from skantidistill.old_data import (
@@ -54,6 +55,7 @@ from skantidistill.settings import (
     split_rows,
     warn_of_scale,
 )
+from skantidistill.summary import TellsItsGrowth
 from skantidistill.teachers import check_readable, reader, scalers
 
 __all__ = ["AntiDistilledMLPClassifier"]
@@ -64,7 +66,14 @@ _COUNT = Interval(Integral, 0, None, closed="left")
 _POSITIVE_COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, ClassifierMixin, BaseEstimator):
+class AntiDistilledMLPClassifier(
+    PredictsByBlueprint,
+    KeepsFittedTeacher,
+    TellsItsGrowth,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
     """A multi-layer perceptron that grows out of a fitted, smaller classifier.
 
     The teacher's parameters u are placed into a larger network, whose remaining parameters are
@@ -171,14 +180,15 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         Whether a second ``fit`` goes on from the parameters and the optimiser of the first, without phi.
     random_state : int, RandomState instance or None, default=None
         Determines the start, the order of rows, the draws of the terms and the validation part.
-    verbose : bool, default=False
-        Whether to print a line an epoch.
+    verbose : bool or int, default=False
+        1 or True: print a line an epoch, as scikit-learn does; 2: show a progress bar.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, multiplied by ``sample_weight``.
     callbacks : list of skorch callbacks or None, default=None
         Called while training on (X, y); each ``fit`` works on clones of them. They may read ``valid_loss``
         and ``valid_acc`` (with ``early_stopping``) and ``train_loss``, and score the predictions that
-        training makes (``EpochScoring`` with its default caching).
+        training makes (``EpochScoring`` with its default caching). scikit-learn's own callbacks (from its
+        version 1.9 on) are set by ``set_callbacks``, as everywhere.
     device : str, default="cpu"
         Where to train, as torch names it. Other devices than "cpu" use float32.
     memory : None, str or joblib.Memory, default=None
@@ -331,7 +341,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
         class_weight: Any = None,
         callbacks: Any = None,
         device: str = "cpu",
@@ -457,25 +467,31 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         with restored_on_error(self):
             return self._partial_fit(X, y, classes, sample_weight)
 
+    @with_callbacks
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any
     ) -> "AntiDistilledMLPClassifier":
         resume = self.warm_start and hasattr(self, "blueprint_")
         if self.teacher is not None:
             check_readable(self.teacher)
+        given = (X, y, sample_weight)
         X, y, weight = self._check_data(X, y, sample_weight, reset=not resume)
         random_state = check_random_state(self.random_state)
         index, valid_index = split_rows(self, y, weight, random_state)
         old = find_old_data(self, X, y, weight, index, teacher_data, teacher_rows)
         check_settings(self, X, old)
         data = OldData(X, y, weight, index, "y")
+        with_phi = self.teacher is not None and self.phi_max_iter > 0 and not resume
+        monitor = FitMonitor(self, *given, n_stages=1 + with_phi)
         if resume:
             self._check_same_problem(all_labels(y, old))
         else:
-            old = self._begin(data, y, old, random_state)
+            old = self._begin(data, y, old, random_state, monitor)
         codes = encode_labels(y, self.classes_, "y", "the student")
         old = self._other_rows(data, old) if self.rehearse else None
-        train_student(self, X, codes, weight, index, valid_index, old=old)
+        stage = monitor.begin("training", self.max_iter, self.blueprint_)
+        train_student(self, X, codes, weight, index, valid_index, old=old, stage=stage)
+        monitor.end()
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> "AntiDistilledMLPClassifier":
@@ -536,7 +552,12 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             )
 
     def _begin(
-        self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState
+        self,
+        data: OldData,
+        labels: np.ndarray,
+        old: OldData | None,
+        random_state: RandomState,
+        monitor: FitMonitor | None = None,
     ) -> OldData | None:
         """Read and grow the teacher, and run phi; return D1 with all columns.
 
@@ -556,7 +577,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             blueprint = start_fresh(self, data.X.shape[1], self.classes_, random_state, dtype)
             warn_of_scale(self, blueprint, data.X)
         else:
-            blueprint, old = self._grow(data, labels, old, random_state, dtype)
+            blueprint, old = self._grow(data, labels, old, random_state, dtype, monitor)
         self.phi_blueprint_ = self.blueprint_ = blueprint.astype(dtype)
         if self.growth_ is not None and self.new_outputs == "fit":
             new, others = self.growth_.new_outputs, self._other_rows(data, old)
@@ -564,7 +585,13 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
         return old
 
     def _grow(
-        self, data: OldData, labels: np.ndarray, old: OldData | None, random_state: RandomState, dtype: Any
+        self,
+        data: OldData,
+        labels: np.ndarray,
+        old: OldData | None,
+        random_state: RandomState,
+        dtype: Any,
+        monitor: FitMonitor | None,
     ) -> tuple[Blueprint, OldData | None]:
         """Read and grow the teacher, and return the value of phi, and D1 with all columns."""
         n_features = data.X.shape[1]
@@ -585,7 +612,7 @@ class AntiDistilledMLPClassifier(PredictsByBlueprint, KeepsFittedTeacher, Classi
             check_old_inside(self, old, n_features, growth.features)
         old = complete_columns(old, growth.features, data)
         warn_of_wrong_labels(teacher, growth.features, old)
-        return minimise_phi(self, blueprint, growth, old, dtype), old
+        return minimise_phi(self, blueprint, growth, old, dtype, monitor), old
 
 
 @reader.register

@@ -40,11 +40,11 @@ def exact_trace(
         one kind of ReLU, Tanh or Sigmoid between them; the result is differentiable in its parameters.
     X : tensor or array-like of shape (n_samples, n_features)
         Inputs; those of a Blueprint are raw and scaled here.
-    weight : tensor or array-like of shape (n_samples,), default=None
-        Row weights; the result is the weighted mean over rows.
     y : tensor or array-like of shape (n_samples,), default=None
         Index of the output of every row's label; for a Blueprint, the label itself. Needed for "tanh" and
         "logistic".
+    weight : tensor or array-like of shape (n_samples,), default=None
+        Row weights; the result is the weighted mean over rows.
     activation : {"relu", "identity", "tanh", "logistic"}, default=None
         Activation of the hidden layers; None: the model's own, and "relu" for a tuple of tensors.
 
@@ -101,11 +101,13 @@ def sampled_trace(
 
     Parameters
     ----------
-    model, X, weight, y, activation
+    model, X
         As in :func:`exact_trace`.
     signs : tensor of shape (n_samples, n_signs) or torch.Generator
         Independent values -1 and +1, or what draws them; :func:`n_signs` says how many a row needs: one for
         every class, and for "tanh" and "logistic" one for every unit of all hidden layers but the last.
+    y, weight, activation
+        As in :func:`exact_trace`.
 
     Returns
     -------
@@ -156,12 +158,14 @@ def hutchinson_trace(
 
     Parameters
     ----------
-    model, X, weight, activation
+    model, X
         As in :func:`exact_trace`.
     y : tensor or array-like of shape (n_samples,)
         Index of the output of every row's label; for a Blueprint, the label itself.
     probes : tuple of tensors, shaped as the parameters, or torch.Generator
         Independent values -1 and +1, or what draws them.
+    weight, activation
+        As in :func:`exact_trace`.
 
     Returns
     -------

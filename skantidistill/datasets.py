@@ -29,12 +29,16 @@ _INSTALL = (
 class Dataset:
     """Training and test rows.
 
-    Attributes
+    Parameters
     ----------
-    X_train, X_test : ndarray of shape (n_samples, n_features)
-        Inputs, float32 in [0, 1].
-    y_train, y_test : ndarray of shape (n_samples,)
-        Labels, int64.
+    X_train : ndarray of shape (n_samples, n_features)
+        Inputs to train on, float32 in [0, 1].
+    y_train : ndarray of shape (n_samples,)
+        Their labels, int64.
+    X_test : ndarray of shape (n_test_samples, n_features)
+        Inputs to measure on.
+    y_test : ndarray of shape (n_test_samples,)
+        Their labels.
     feature_names : tuple of str or None, default=None
         Names of the columns; None: their numbers, from "0".
     """

@@ -16,7 +16,22 @@ _VALUES = 2**16
 
 
 def rademacher(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw independent signs, -1 and +1 with equal odds, of the dtype and device of ``like``."""
+    """Draw independent signs, -1 and +1 with equal odds.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the result.
+    like : tensor
+        Whose dtype and device the result has.
+    generator : torch.Generator
+        What draws.
+
+    Returns
+    -------
+    signs : tensor
+        Of this shape.
+    """
     bits = torch.randint(2, shape, generator=generator, device=generator.device, dtype=torch.int8)
     return bits.to(like).mul_(2).sub_(1)
 

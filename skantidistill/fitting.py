@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skantidistill._checks import check_bounds, check_column_values, encode_labels, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
+from skantidistill.monitoring import Stage
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
 from skantidistill.rehearsal import RehearsedRows
@@ -119,11 +120,12 @@ def train_student(
     *,
     old: OldData | None = None,
     one_epoch: bool = False,
+    stage: Stage | None = None,
 ) -> None:
     """Train ``blueprint_`` on all labels, and set what training leaves behind.
 
     ``index`` and ``valid_index`` are the rows to train on and those that stopping watches; ``old`` are rows
-    to rehearse.
+    to rehearse; ``stage`` is told of epochs.
     """
     rows = build_rows(student, student.blueprint_, X, codes, weight, index)
     batch_size = count_batch(student, len(rows))
@@ -150,14 +152,17 @@ def train_student(
         tol=None if one_epoch else student.tol,
         n_iter_no_change=student.n_iter_no_change,
         freeze_iter=0 if one_epoch else student.freeze_iter,
-        verbose=bool(student.verbose),
+        verbose=int(student.verbose),
         callbacks=check_callbacks(student.callbacks),
+        monitor=stage,
     )
     state = copy.deepcopy(student._training_state)
     trained = run(student, student.blueprint_, rows, objective, schedule, valid_rows, state)
     student.blueprint_ = student.blueprint_.with_parameters(trained.params)
     student._training_state = trained.state
     _record(student, trained, valid_rows is not None)
+    if stage is not None:
+        stage.end(student.blueprint_)
     if not (trained.stopped or one_epoch):
         warn_user(
             f"Maximum iterations ({student.max_iter}) reached and the optimization hasn't converged yet."

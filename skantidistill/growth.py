@@ -137,31 +137,85 @@ class Growth:
         return (*held, *carried, *[self._units_per_class * len(self.outputs)] * (depth - self._top))
 
     def with_hidden_layer_sizes(self, hidden_layer_sizes: Sequence[int]) -> "Growth":
-        """Return the same correspondence in a student with other widths, all large enough."""
+        """Return the same correspondence in a student with other widths, all large enough.
+
+        Parameters
+        ----------
+        hidden_layer_sizes : sequence of int
+            Hidden units of the other student.
+
+        Returns
+        -------
+        growth : Growth
+            Of the same teacher, features and classes.
+        """
         other = copy.copy(self)
         other.layer_sizes = (self.layer_sizes[0], *hidden_layer_sizes, self.layer_sizes[-1])
         return other
 
     def without_output_layer(self) -> "Growth":
-        """Return the same correspondence with the teacher's output layer left out of Pr."""
+        """Return the same correspondence with the teacher's output layer left out of Pr.
+
+        Returns
+        -------
+        growth : Growth
+            A copy; the student has the same sizes.
+        """
         other, n_hidden = copy.copy(self), len(self.teacher.hidden_layer_sizes)
         other.layers, other.rows = self.layers[:n_hidden], self.rows[:n_hidden]
         other.columns = self.columns[:n_hidden]
         return other
 
     def project(self, params: Sequence[Any]) -> tuple[Any, ...]:
-        """Return Pr[w]: the student's parameters that correspond to the teacher's, shaped as these."""
+        """Return Pr[w]: the student's parameters that correspond to the teacher's, shaped as these.
+
+        Parameters
+        ----------
+        params : sequence of ndarray or tensor
+            The student's parameters w, ``(W_1, b_1, ..., W_L, b_L)``.
+
+        Returns
+        -------
+        projected : tuple of ndarray or tensor
+            Shaped as ``shared``.
+        """
         projected = []
         for layer, rows, columns in zip(self.layers, self.rows, self.columns, strict=True):
             projected += [params[2 * layer][rows][:, columns], params[2 * layer + 1][rows]]
         return tuple(projected)
 
     def embed(self, params: Sequence[np.ndarray], fill: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Return a copy of ``fill`` (the student's shapes) with ``params`` (the teacher's) in their place."""
+        """Return a copy of ``fill`` with the teacher's parameters in their place.
+
+        Parameters
+        ----------
+        params : sequence of ndarray
+            The teacher's parameters, shaped as ``shared``.
+        fill : sequence of ndarray
+            The student's parameters ``(W_1, b_1, ..., W_L, b_L)``.
+
+        Returns
+        -------
+        embedded : tuple of ndarray
+            Shaped as ``fill``.
+        """
         return self.place(params, [np.array(f) for f in fill])
 
     def place(self, params: Sequence[np.ndarray], into: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Write ``params`` (the teacher's) into their place in ``into`` (the student's), and return that."""
+        """Write the teacher's parameters into their place in the student's.
+
+        Parameters
+        ----------
+        params : sequence of ndarray
+            The teacher's parameters, shaped as ``shared``.
+        into : sequence of ndarray
+            The student's parameters ``(W_1, b_1, ..., W_L, b_L)``; changed in place.
+
+        Returns
+        -------
+        placed : tuple of ndarray
+            The arrays of ``into``.
+        """
         for number, layer in enumerate(self.layers):
             rows, columns = self.rows[number], self.columns[number]
             both = not (isinstance(rows, slice) or isinstance(columns, slice))
@@ -173,6 +227,11 @@ class Growth:
         """Write into the student's parameters what carries the teacher's function through inserted layers.
 
         Exact for relu and identity; for tanh and logistic the nearest start.
+
+        Parameters
+        ----------
+        into : sequence of ndarray
+            The student's parameters ``(W_1, b_1, ..., W_L, b_L)``; changed in place.
 
         Warns
         -----

@@ -56,6 +56,7 @@ class KeepsFittedTeacher:
         Returns
         -------
         self : object
+            This estimator.
 
         Raises
         ------

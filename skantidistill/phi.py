@@ -15,6 +15,7 @@ from skantidistill._checks import encode_labels, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.fitting import build_objective, build_rows, count_batch, run, to_tensor
 from skantidistill.growth import Growth
+from skantidistill.monitoring import FitMonitor
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
 from skantidistill.rows import Rows
@@ -46,7 +47,14 @@ _PARAMETERS = (
 )
 
 
-def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, dtype: Any) -> Blueprint:
+def minimise_phi(
+    student: Any,
+    start: Blueprint,
+    growth: Growth,
+    old: OldData,
+    dtype: Any,
+    monitor: FitMonitor | None = None,
+) -> Blueprint:
     """Return the value of phi, and set ``phi_history_``."""
     weights = (student.lambda_ce, student.lambda_teacher, student.lambda_noise, student.lambda_trace)
     if student.phi_max_iter == 0 or not any(weights):
@@ -72,6 +80,7 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
         teacher=tuple(to_tensor(student, p, dtype) for p in growth.shared),
     )
     rows = build_rows(student, start, old.X, codes, old.weight, old.index)
+    stage = monitor.begin_phi(student.phi_max_iter, start, old, growth.outputs) if monitor else None
     schedule = Schedule(
         max_iter=student.phi_max_iter,
         batch_size=count_batch(student, len(rows)),
@@ -81,15 +90,20 @@ def minimise_phi(student: Any, start: Blueprint, growth: Growth, old: OldData, d
         shuffle=student.shuffle,
         tol=student.tol,
         n_iter_no_change=student.n_iter_no_change,
-        verbose=bool(student.verbose),
-        stage="phi, epoch",
+        verbose=int(student.verbose),
+        stage="phi",
+        unit="phi, epoch",
+        monitor=stage,
     )
     memory = check_memory(student.memory)
     key = None if memory.location is None else _key(student, start, growth, rows)
     minimise = memory.cache(_minimise, ignore=["student", "start", "rows", "objective", "schedule"])
     params, student.phi_history_, states = minimise(key, student, start, rows, objective, schedule)
     student._generator_states = tuple(torch.from_numpy(state.copy()) for state in states)
-    return start.with_parameters(params)
+    blueprint = start.with_parameters(params)
+    if stage is not None:
+        stage.end(blueprint)
+    return blueprint
 
 
 def _minimise(

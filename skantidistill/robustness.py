@@ -32,7 +32,7 @@ __all__ = ["RobustnessCurve", "adversarial_examples", "robustness_curve", "robus
 class RobustnessCurve:
     """Score by strength of a perturbation.
 
-    Attributes
+    Parameters
     ----------
     kind : str
         Kind of the perturbation.
@@ -226,8 +226,9 @@ def robustness_curve(
     epsilons : sequence of shape (n_epsilons,), default=None
         Strengths; None: ten values from 0, of the published experiment: to 0.018 for ``"fgsm"``, ``"pgd"``
         and ``"certified"``, and to 0.09 for noise.
-    norm, n_steps, step_size, n_restarts, random_start, distribution, relative, mutable, bounds, scoring, \
-            n_draws, random_state, sample_weight
+    norm, n_steps, step_size, n_restarts, random_start, distribution, relative, mutable, bounds
+        As in :func:`robustness_score`.
+    scoring, n_draws, random_state, sample_weight
         As in :func:`robustness_score`.
 
     Returns
@@ -288,11 +289,12 @@ def adversarial_examples(
 
     Parameters
     ----------
-    estimator, X, y, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable, bounds, \
-            random_state
+    estimator, X, y
         As in :func:`robustness_score`.
     kind : {"fgsm", "pgd"}, default="fgsm"
         The attack.
+    epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable, bounds, random_state
+        As in :func:`robustness_score`.
 
     Returns
     -------

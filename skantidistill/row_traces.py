@@ -21,7 +21,20 @@ __all__ = [
 
 
 def n_signs(params: Parameters, activation: str) -> int:
-    """Return how many signs a row of :func:`sampled_rows` needs."""
+    """Return how many signs a row of :func:`~skantidistill.curvature.sampled_trace` needs.
+
+    Parameters
+    ----------
+    params : tuple of tensors (W_1, b_1, ..., W_L, b_L)
+        Weights of shape (n_out, n_in), biases of shape (n_out,).
+    activation : {"relu", "identity", "tanh", "logistic"}
+        Activation of the hidden layers.
+
+    Returns
+    -------
+    n_signs : int
+        One a class, and for "tanh" and "logistic" one a unit of all hidden layers but the last.
+    """
     hidden = () if ACTIVATIONS[activation].piecewise_linear else params[1:-4:2]
     return sum(bias.shape[-1] for bias in (params[-1], *hidden))
 

@@ -88,7 +88,7 @@ def make_robustness_scorer(
     Parameters
     ----------
     kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, distribution, relative, mutable
-        As in :func:`~skantidistill.robustness.robustness_score`.
+        As in :func:`~skantidistill.robustness_score`.
     bounds : pair of float or array-like, default=None
         As there; a student's own are not looked at, so that all candidates are perturbed alike.
     scoring, n_draws

@@ -36,6 +36,20 @@ def glorot_uniform(
 ) -> tuple[np.ndarray, ...]:
     """Draw every weight from U[-r, r], r = sqrt(6 / (n_in + n_out)); biases are zero.
 
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Units of every layer, inputs first, outputs last.
+    random_state : RandomState
+        What draws.
+    dtype : numpy dtype, default=numpy.float64
+        Of the result.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        ``(W_1, b_1, ..., W_L, b_L)``.
+
     References
     ----------
     X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
@@ -49,7 +63,20 @@ def glorot_uniform(
 
 
 def xavier(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...]:
-    """Start fresh, with nothing of the teacher (:func:`glorot_uniform`)."""
+    """Start fresh, with nothing of the teacher (:func:`glorot_uniform`).
+
+    Parameters
+    ----------
+    growth : Growth
+        The correspondence.
+    random_state : RandomState
+        What draws.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        The student's ``(W_1, b_1, ..., W_L, b_L)``.
+    """
     return glorot_uniform(growth.layer_sizes, random_state, growth.teacher.dtype)
 
 
@@ -60,6 +87,18 @@ def zero(growth: Growth, random_state: RandomState | None = None) -> tuple[np.nd
     layers). For relu the added hidden units never train: they output 0, their outgoing weights are 0,
     and the gradient of both stays 0. Only the new outputs learn, and the weights of new features.
     (Parameter noise lifts the units off 0: with ``parameter_noise_std > 0`` they train.)
+
+    Parameters
+    ----------
+    growth : Growth
+        The correspondence.
+    random_state : RandomState or None, default=None
+        Takes no part; starts are called with it.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        The student's ``(W_1, b_1, ..., W_L, b_L)``.
 
     Raises
     ------
@@ -79,6 +118,18 @@ def uniform(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...]
 
     Inserted layers carry the teacher's block as in :func:`zero`. The added units disturb the teacher's
     function, and they train.
+
+    Parameters
+    ----------
+    growth : Growth
+        The correspondence.
+    random_state : RandomState
+        What draws.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        The student's ``(W_1, b_1, ..., W_L, b_L)``.
     """
     params: list[np.ndarray] = []
     for n_in, n_out in itertools.pairwise(growth.layer_sizes):
@@ -92,6 +143,18 @@ def transfer(growth: Growth, random_state: RandomState) -> tuple[np.ndarray, ...
     """Keep the teacher's hidden layers at their own size; the output layer is fresh (:func:`glorot_uniform`).
 
     Meant for ``freeze_iter > 0``: the output layer is then trained alone first. New features start fresh too.
+
+    Parameters
+    ----------
+    growth : Growth
+        The correspondence.
+    random_state : RandomState
+        What draws.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        The student's ``(W_1, b_1, ..., W_L, b_L)``.
 
     Raises
     ------
@@ -132,6 +195,11 @@ def net2net(
         "equal" divides by the number of replicas, which then stay identical for ever if nothing else tells
         them apart. "random" draws shares for every outgoing weight by itself, so that their gradients
         differ.
+
+    Returns
+    -------
+    params : tuple of ndarray
+        The student's ``(W_1, b_1, ..., W_L, b_L)``.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from skantidistill._checks import is_fitted
 from skantidistill.blueprint import Blueprint
 from skantidistill.scaling import Affine, compose
-from skantidistill.teachers import check_readable, reader, remedy, two_logits
+from skantidistill.sklearn_teachers import check_readable, reader, remedy, two_logits
 
 __all__: list[str] = []
 

@@ -13,15 +13,14 @@ from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
 from skorch.helper import predefined_split
 from torch import Tensor
 
+from skantidistill.epochs import EndTraining, Monitor, PrintEpochs, ProgressBar, Stopping
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
+from skantidistill.steps import Adam, Average
 
 __all__ = ["Callback", "Schedule", "Trained", "check_callbacks", "train"]
 
 Arrays = tuple[np.ndarray, ...]
-
-# What torch.optim.Adam(fused=True) calls. A torch that has it no more is only slower.
-_FUSED_ADAM: Any = getattr(torch, "_fused_adam_", None)
 
 
 class Loss(Protocol):
@@ -42,7 +41,7 @@ class Schedule:
 
     ``tol=None`` never stops early; ``decay`` multiplies the learning rate after every epoch; ``ema_decay`` is
     that of the average of the parameters which is the result (0: the last step's); ``stage`` names the run in
-    messages.
+    messages, ``unit`` its epochs; ``verbose``: 1 prints a line an epoch, 2 shows a bar of all of them.
     """
 
     max_iter: int
@@ -54,9 +53,11 @@ class Schedule:
     tol: float | None = None
     n_iter_no_change: int = 10
     freeze_iter: int = 0
-    verbose: bool = False
-    stage: str = "Iteration"
+    verbose: int = 0
+    stage: str = "training"
+    unit: str = "Iteration"
     callbacks: Sequence[Any] = field(default=())
+    monitor: Monitor | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,13 @@ def train(
     module = _build_module(params, activation).to(rows.device)
     average = None
     if schedule.ema_decay:
-        average = _Average(module, schedule.ema_decay, state)
-    stopping = _Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None)
+        average = Average(module, schedule.ema_decay, state)
+    stopping = Stopping(schedule.tol, schedule.n_iter_no_change, valid_rows is not None, schedule.monitor)
+    watching = _callbacks(schedule, module, stopping)
     net = _Net(
         module,
         criterion=torch.nn.CrossEntropyLoss,
-        optimizer=_Adam,
+        optimizer=Adam,
         optimizer__fused=True,
         lr=schedule.learning_rate_init,
         batch_size=schedule.batch_size,
@@ -132,7 +134,7 @@ def train(
         train_split=None if valid_rows is None else predefined_split(valid_rows),
         classes=np.arange(len(params[-1])),
         # The rule watches first and stops last: a user's callbacks see the last epoch, and it sees theirs.
-        callbacks=[*_callbacks(schedule, module), stopping, *schedule.callbacks, _End(stopping)],
+        callbacks=[stopping, *watching, *schedule.callbacks, EndTraining(stopping)],
         callbacks__train_loss=None,
         callbacks__valid_loss=None,
         callbacks__valid_acc=None,
@@ -141,7 +143,7 @@ def train(
         verbose=0,
         device=rows.device,
     )
-    net.objective_, net.draw_generator_, net.stage_ = objective, draw_generator, schedule.stage
+    net.objective_, net.draw_generator_, net.unit_ = objective, draw_generator, schedule.unit
     net.average_ = average
     net.best_ = {}
     net.initialize()
@@ -154,6 +156,10 @@ def train(
         net.partial_fit(rows)
     except _Interrupted:
         raise KeyboardInterrupt from None
+    finally:
+        for callback in watching:
+            if isinstance(callback, ProgressBar):
+                callback.close()
     history = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
     ended = stopping.stopped or len(history) < schedule.max_iter
     by_callback = bool(schedule.callbacks and history and "train_loss" in history[-1])
@@ -162,7 +168,7 @@ def train(
     final = stopping.best_params if valid_rows is not None else list(module.parameters())
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
-        raise ValueError(_divergence(schedule.stage, len(net.history), "parameters"))
+        raise ValueError(_divergence(schedule.unit, len(net.history), "parameters"))
     state = {"optimizer": net.optimizer_.state_dict()}
     if average is not None:
         state |= average.state(final)
@@ -181,86 +187,6 @@ def check_callbacks(callbacks: Any) -> list[Any]:
 
 class _Interrupted(BaseException):
     """Ctrl-C inside an epoch; skorch takes a bare KeyboardInterrupt for a callback's wish to stop."""
-
-
-class _Adam(torch.optim.Adam):
-    """torch's fused Adam, whose own ``step`` prepares a small network's step for longer than it makes it."""
-
-    begun = False
-
-    def advance(self) -> None:
-        """Make a step: by ``step`` the first one, and those of parameters that move for the first time."""
-        (group,) = self.param_groups
-        params = [p for p in group["params"] if p.grad is not None]
-        states = [self.state[p] for p in params]
-        if not (self.begun and all(states) and _FUSED_ADAM):
-            self.begun = True
-            self.step()
-            return
-        steps = [state["step"] for state in states]
-        torch._foreach_add_(steps, 1)
-        _FUSED_ADAM(
-            params,
-            [p.grad for p in params],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            steps,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-
-
-class _Average:
-    """The exponential moving average of a module's parameters, which forgets faster in the first steps.
-
-    After t steps the decay is ``min(decay, (1 + t) / (10 + t))``, as in TensorFlow's moving averages. The
-    module holds the average between epochs, so that callbacks see it there, and steps within them. What
-    a callback writes into the module between epochs is both the average and the last step from then on.
-    """
-
-    def __init__(self, module: torch.nn.Module, decay: float, state: dict[str, Any] | None) -> None:
-        state = state or {}
-        self.inside = [p.detach() for p in module.parameters()]
-        self.n_steps = state.get("n_steps", 0)
-        self.decay = decay
-        self.left = _clones(self.inside)
-        self.steps = state.get("stepped") or _clones(self.inside)
-
-    def begin_epoch(self) -> None:
-        """Take the average out of the module, and go on from the last step."""
-        if not _same(self.inside, self.left):
-            self.steps = _clones(self.inside)
-        self.average = _clones(self.inside)
-        torch._foreach_copy_(self.inside, self.steps)
-
-    def update(self) -> None:
-        """Take a step in."""
-        self.n_steps += 1
-        decay = min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
-        torch._foreach_lerp_(self.average, self.inside, 1 - decay)
-
-    def end_epoch(self) -> None:
-        """Keep the last step, and leave the average in the module."""
-        self.steps, self.left = _clones(self.inside), self.average
-        torch._foreach_copy_(self.inside, self.left)
-
-    def state(self, final: Sequence[Tensor]) -> dict[str, Any]:
-        """Return what a later run goes on from: the last step, or what else the run ended in."""
-        return {"n_steps": self.n_steps, "stepped": self.steps if _same(final, self.left) else None}
-
-
-def _clones(params: Sequence[Tensor]) -> list[Tensor]:
-    return [p.detach().clone() for p in params]
-
-
-def _same(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(params, others, strict=True))
 
 
 class _Net(NeuralNetClassifier):
@@ -306,7 +232,7 @@ class _Net(NeuralNetClassifier):
             raise _Interrupted from interrupt
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
         table = table.view(len(weights), -1)
-        _check_finite(table, names, self.stage_, len(self.history))
+        _check_finite(table, names, self.unit_, len(self.history))
         means = (weight[:, None] * table).sum(dim=0) / weight.sum()
         for name, mean in zip([f"{prefix}_loss", *names], means.tolist(), strict=True):
             self.history.record(name, mean)
@@ -342,56 +268,7 @@ def _heard(net: NeuralNetClassifier) -> dict[str, bool]:
     return heard
 
 
-class _Stopping(Callback):
-    """scikit-learn's rule: ``stopped`` after more than ``patience`` epochs without a gain of ``tol``.
-
-    Watches the accuracy on validation rows where there are some, and then keeps the best parameters;
-    else the training loss.
-    """
-
-    def __init__(self, tol: float | None, patience: int, validated: bool) -> None:
-        self.tol, self.patience, self.validated = tol, patience, validated
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.best, self.waited, self.stopped = -np.inf, 0, False
-        self.best_params: list[Tensor] = []
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        row = net.history[-1]
-        score = row["valid_acc"] if self.validated else -row["train_loss"]
-        self.waited = self.waited + 1 if score < self.best + (self.tol or 0) else 0
-        if score > self.best:
-            self.best = score
-            if self.validated:
-                self.best_params = _clones(list(net.module_.parameters()))
-        self.stopped = self.tol is not None and self.waited > self.patience
-
-
-class _End(Callback):
-    """End training once the rule says so."""
-
-    def __init__(self, stopping: _Stopping) -> None:
-        self.stopping = stopping
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if self.stopping.stopped:
-            raise KeyboardInterrupt  # skorch's way to end training
-
-
-class _Print(Callback):
-    """Print scikit-learn's line an epoch."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        row = net.history[-1]
-        print(f"{self.stage} {row['epoch']}, loss = {row['train_loss']:.8f}")
-        if "valid_acc" in row:
-            print(f"Validation score: {row['valid_acc']:f}")
-
-
-def _callbacks(schedule: Schedule, module: torch.nn.Module) -> list[Any]:
+def _callbacks(schedule: Schedule, module: torch.nn.Module, stopping: Stopping) -> list[Any]:
     """Return what a schedule asks for besides stopping."""
     callbacks: list[Any] = []
     if schedule.freeze_iter:
@@ -400,8 +277,10 @@ def _callbacks(schedule: Schedule, module: torch.nn.Module) -> list[Any]:
             callbacks += [Freezer(hidden), Unfreezer(hidden, at=schedule.freeze_iter + 1)]
     if schedule.decay != 1:
         callbacks.append(LRScheduler(policy="ExponentialLR", gamma=schedule.decay))
-    if schedule.verbose:
-        callbacks.append(_Print(schedule.stage))
+    if schedule.verbose == 1:
+        callbacks.append(PrintEpochs(schedule.stage, schedule.unit, stopping))
+    elif schedule.verbose > 1:
+        callbacks.append(ProgressBar(schedule.stage, schedule.max_iter, stopping))
     return callbacks
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+import signal
 
 import numpy as np
 import pandas as pd
@@ -323,6 +325,36 @@ def test_verbose_prints_a_line_an_epoch(capsys):
     assert len(lines) == 5
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_verbose_says_why_training_ends_in_scikit_learns_words(capsys, early_stopping):
+    X, y = digits()
+    rule = {"tol": 10.0, "n_iter_no_change": 1, "early_stopping": early_stopping, "verbose": True}
+    quick(**rule | {"max_iter": 9}).fit(X, y)
+    ours = capsys.readouterr().out.splitlines()
+    MLPClassifier(**rule, max_iter=9, random_state=0).fit(X, y)
+    theirs = capsys.readouterr().out.splitlines()
+    assert ours[-1] == theirs[-1]
+    assert "did not improve" in ours[-1]
+
+
+def test_verbose_2_shows_a_bar_of_phi_and_one_of_training(capsys):
+    X, y = digits()
+    rule = {"tol": 10.0, "n_iter_no_change": 1, "early_stopping": True, "max_iter": 9}
+    quick(fitted_teacher(), verbose=2, **rule).fit(X, y)
+    out, err = capsys.readouterr()
+    assert not out
+    phi, training = (line.split("\r")[-1] for line in err.split("\n")[:-1])
+    assert re.match(r"phi: 100%.*2/2 .*, loss \d\.\d{4}\]", phi)
+    assert re.match(r"training: .*3/9 .*, loss \d\.\d{4}, validation score 0\.\d{4}, converged\]", training)
+
+
+def test_a_bar_is_closed_where_training_fails(capsys):
+    X, y = digits()
+    with pytest.raises(ValueError, match="Training diverged"):
+        quick(fitted_teacher(), verbose=2, phi_learning_rate_init=1e300).fit(X, y)
+    assert capsys.readouterr().err.endswith("\n")
+
+
 def test_bounds_do_not_bind_inside_them():
     X, y = digits()
     wide = quick(fitted_teacher(), bounds=(-10, 10)).fit(X, y)
@@ -353,6 +385,25 @@ def test_not_fitted_raises_everywhere():
         _ = student.coefs_
 
 
+@pytest.mark.parametrize("verbose", [0, 2])
+@pytest.mark.parametrize("seconds", [0.001, 0.01, 0.03, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("stage", ["phi_max_iter", "max_iter"])
+def test_ctrl_c_at_any_moment_raises_and_leaves_no_trace(stage, seconds, verbose):
+    X, y = digits()
+    quick(fitted_teacher()).fit(X, y)  # torch imports half of itself at the first step; that is not ours
+    student = quick(fitted_teacher(), tol=0.0, verbose=verbose, **{stage: 10**6})
+    before = dict(vars(student))
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)  # what Ctrl-C calls
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        with pytest.raises(KeyboardInterrupt):
+            student.fit(X, y)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert vars(student) == before
+
+
 def test_ctrl_c_between_epochs_raises_and_leaves_no_trace(monkeypatch):
     def interrupt(self, net, **kwargs):
         raise KeyboardInterrupt
@@ -360,7 +411,7 @@ def test_ctrl_c_between_epochs_raises_and_leaves_no_trace(monkeypatch):
     X, y = digits()
     student = quick(fitted_teacher())
     before = dict(vars(student))
-    monkeypatch.setattr("skantidistill.training._Stopping.on_epoch_end", interrupt)
+    monkeypatch.setattr("skantidistill.epochs.Stopping.on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         student.fit(X, y)
     assert vars(student) == before

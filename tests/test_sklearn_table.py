@@ -1,4 +1,4 @@
-"""docs/scikit_learn_tools.md says how every tool hands D1 on: each cell of its table is run here."""
+"""docs/guide/searching.md says how every tool hands D1 on: each cell of its table is run here."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.tool_problems import codes_of, problem, untouched
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "scikit_learn_tools.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "guide" / "searching.md"
 COLUMNS = [(name, routing) for name in ("teacher_data", "teacher_rows") for routing in (False, True)]
 GRID = {"lambda_noise": [0.5]}
 SEARCH = {"cv": 2, "error_score": "raise"}
@@ -232,9 +232,10 @@ def test_no_every_way_raises(tool, name, routing, cell, way):
         run(tool, [name] if routing else [], **given)
 
 
-def test_the_code_blocks_run():
+def test_the_code_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # they keep values of phi, and a memory map
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         exec(compile(block, str(DOCUMENT), "exec"), names)

@@ -26,7 +26,7 @@ from skorch.callbacks import (
 )
 from strategies import seeds
 
-from skantidistill import AntiDistilledMLPClassifier, training
+from skantidistill import AntiDistilledMLPClassifier, steps, training
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
 from skantidistill.rows import Minibatches, Rows
@@ -370,7 +370,7 @@ def test_a_warm_start_goes_on_from_the_epoch_that_a_callback_has_loaded(ema_deca
 
 def test_without_torchs_inner_function_adams_steps_are_the_same(monkeypatch):
     trained = run(freeze_iter=2)
-    monkeypatch.setattr(training, "_FUSED_ADAM", None)
+    monkeypatch.setattr(steps, "_FUSED_ADAM", None)
     assert all_equal(run(freeze_iter=2).params, trained.params)
 
 

@@ -116,7 +116,13 @@ class AdversarialExamplesDisplay:
         return cls(clean, moved, np.asarray(y), predicted, shape).plot()
 
     def plot(self) -> "AdversarialExamplesDisplay":
-        """Draw into a new figure, and return the display."""
+        """Draw into a new figure.
+
+        Returns
+        -------
+        display : AdversarialExamplesDisplay
+            This one.
+        """
         n = len(self.X)
         height, width = self.image_shape
         size = (1.1 * n + 0.4, 1.1 * 3 * height / width + 0.6)

@@ -7,16 +7,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skantidistill.displays.figures import find_axes, make_plain
+from skantidistill.summary import TERMS
 
 __all__ = ["ObjectiveDisplay", "TrainingCurveDisplay"]
-
-#: Name of a term in the histories -> how it is called, and the parameter that weighs it.
-_TERMS = {
-    "ce": ("cross-entropy", "lambda_ce"),
-    "teacher": ("distance to the teacher", "lambda_teacher"),
-    "noise": ("cross-entropy in the neighbourhood", "lambda_noise"),
-    "trace": ("trace of the Hessian", "lambda_trace"),
-}
 
 
 class ObjectiveDisplay:
@@ -81,11 +74,22 @@ class ObjectiveDisplay:
                 f"{type(estimator).__name__} has no phi; give a fitted AntiDistilledMLPClassifier."
             )
         check_is_fitted(estimator)
-        weights = {term: getattr(estimator, parameter) for term, (_, parameter) in _TERMS.items()}
+        weights = {term: getattr(estimator, parameter) for term, (_, parameter) in TERMS.items()}
         return cls(estimator.phi_history_, weights).plot(ax)
 
     def plot(self, ax: Any = None) -> "ObjectiveDisplay":
-        """Draw, on new axes or on given ones (``ax``), and return the display."""
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+
+        Returns
+        -------
+        display : ObjectiveDisplay
+            This one.
+        """
         if not self.history:
             raise ValueError(
                 "phi did not run (phi_max_iter=0, no teacher, or no rows that it knows), so that there is "
@@ -98,7 +102,7 @@ class ObjectiveDisplay:
         settings: dict[str, Any] = {"marker": "o", "markersize": 4}
         (line,) = ax.plot(epochs, total, color="black", label="weighted sum", **settings)
         self.lines_ = {"sum": line}
-        for term, (name, _) in _TERMS.items():
+        for term, (name, _) in TERMS.items():
             if term in self.history[0] and self.weights[term]:
                 values = self.weights[term] * np.array([row[term] for row in self.history])
                 label = name if self.weights[term] == 1 else f"{self.weights[term]:g} × {name}"
@@ -116,7 +120,7 @@ class ObjectiveDisplay:
         for row in self.history:
             terms = sum(weight * row.get(term, 0.0) for term, weight in self.weights.items())
             if not np.isclose(terms, row["train_loss"], rtol=1e-3):
-                names = ", ".join(parameter for _, parameter in _TERMS.values())
+                names = ", ".join(parameter for _, parameter in TERMS.values())
                 raise ValueError(
                     f"The terms, weighed by {self.weights}, do not add up to phi's loss: one of {names} was "
                     "changed since fit; set it back, or fit again."

@@ -110,6 +110,18 @@ class Cluster:
     def make(self, protocol: Protocol, runs: Iterator[Run]) -> Iterator[Row]:
         """Give the rows of runs as they are finished; a run is taken when a worker is free.
 
+        Parameters
+        ----------
+        protocol : Protocol
+            What is studied.
+        runs : iterator of Run
+            What is to be made.
+
+        Yields
+        ------
+        row : dict
+            What was measured.
+
         Raises
         ------
         StudyError

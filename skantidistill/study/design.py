@@ -51,6 +51,7 @@ def make_protocol(
     Returns
     -------
     protocol : Protocol
+        To be given to :func:`~skantidistill.study.run_study`.
 
     Raises
     ------

@@ -109,7 +109,18 @@ class Protocol:
         return make_methods(self.best)
 
     def load(self, seed: int) -> Dataset:
-        """Return the training rows of a seed, and those to measure on."""
+        """Return the training rows of a seed, and those to measure on.
+
+        Parameters
+        ----------
+        seed : int
+            Of the split.
+
+        Returns
+        -------
+        data : Dataset
+            With ``on_validation`` a part of the training rows only.
+        """
         data = self.load_all(seed)
         if not self.on_validation:
             return data
@@ -119,7 +130,18 @@ class Protocol:
         return replace(data, X_train=X, y_train=y, X_test=X_validation, y_test=y_validation)
 
     def load_all(self, seed: int) -> Dataset:
-        """Return all training rows of a seed, and its test rows."""
+        """Return all training rows of a seed, and its test rows.
+
+        Parameters
+        ----------
+        seed : int
+            Of the split.
+
+        Returns
+        -------
+        data : Dataset
+            As it is loaded.
+        """
         if self.digest is None:
             return LOADERS[self.data](seed)
         return load_table(self.data, self.target, self.digest, seed)
@@ -129,6 +151,11 @@ class Protocol:
 
         Two studies whose settings differ do not share rows. Neither where a file lies nor its title counts:
         its content does.
+
+        Returns
+        -------
+        settings : dict
+            Plain values, as JSON has them.
         """
         own = asdict(self)
         del own["best"]  # is in the methods
@@ -216,7 +243,18 @@ PROTOCOLS = {
 
 
 def tables_of(protocol: Protocol) -> dict[str, tuple[Group, ...]]:
-    """Return the tables of a protocol: D1 is rehearsed only where it is not a part of D2 anyway."""
+    """Return the tables of a protocol: D1 is rehearsed only where it is not a part of D2 anyway.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        What is studied.
+
+    Returns
+    -------
+    tables : dict
+        Title of a table to its groups of rows.
+    """
     if protocol.rows is not None:
         return TABLES
     return {name: groups[:1] for name, groups in TABLES.items()}

@@ -28,7 +28,18 @@ POLL = 1.0  # seconds between two looks at the runs of another process
 
 
 def methods_of(protocol: Protocol) -> tuple[str, ...]:
-    """Return the methods of a protocol's tables, each once, in the order of ``METHODS``."""
+    """Return the methods of a protocol's tables, each once, in the order of ``METHODS``.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        What is studied.
+
+    Returns
+    -------
+    methods : tuple of str
+        Names of rows.
+    """
     wanted = {row for groups in tables_of(protocol).values() for group in groups for row in group.rows}
     return tuple(method for method in METHODS if method in wanted)
 

@@ -42,7 +42,7 @@ def summarise(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]
     Parameters
     ----------
     rows : sequence of dict
-        A tidy table, as :func:`~skantidistill.study.run.run_study` returns.
+        A tidy table, as :func:`~skantidistill.study.run_study` returns.
     column : str
         One of its columns.
 
@@ -66,6 +66,22 @@ def compare(rows: Sequence[Row], column: str, method: str, other: str) -> Differ
 
     The interval is Student's, of the differences by seed: splits and teachers are the same for both, and
     what they have in common does not widen it.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        A tidy table, as :func:`~skantidistill.study.run_study` returns.
+    column : str
+        One of its columns.
+    method : str
+        The method that wins or loses.
+    other : str
+        The method that it is compared with.
+
+    Returns
+    -------
+    difference : Difference
+        With ``mean``, ``half_width`` (of the 95 % interval; NaN for one seed) and ``verdict``.
 
     Examples
     --------

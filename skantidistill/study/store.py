@@ -39,7 +39,15 @@ CREATE TABLE runs (study TEXT NOT NULL REFERENCES studies, seed INTEGER NOT NULL
 
 
 class Run(NamedTuple):
-    """One student of a study."""
+    """One student of a study.
+
+    Parameters
+    ----------
+    seed : int
+        Of the split, the teacher and the student.
+    method : str
+        Name of the row.
+    """
 
     seed: int
     method: str
@@ -75,20 +83,58 @@ class Memory:
         self._studies: dict[str, dict[Run, Row]] = {}
 
     def begin(self, key: str, settings: dict[str, Any]) -> "Memory":
-        """Return the study with these settings, a new one or one to go on with."""
+        """Return the study with these settings, a new one or one to go on with.
+
+        Parameters
+        ----------
+        key : str
+            A short name of the settings.
+        settings : dict
+            All that a row depends on besides its method and seed.
+
+        Returns
+        -------
+        study : Memory
+            This one.
+        """
         self._found = self._studies.setdefault(key, {})
         return self
 
     def rows(self) -> dict[Run, Row]:
-        """Return what is finished."""
+        """Return what is finished.
+
+        Returns
+        -------
+        rows : dict, Run -> dict
+            A row a run.
+        """
         return dict(self._found)
 
     def claim(self, run: Run) -> bool:
-        """Say that the run is to be made."""
+        """Say that the run is to be made.
+
+        Parameters
+        ----------
+        run : Run
+            Seed and method.
+
+        Returns
+        -------
+        wanted : bool
+            True.
+        """
         return True
 
     def add(self, run: Run, row: Row) -> None:
-        """Keep a finished run."""
+        """Keep a finished run.
+
+        Parameters
+        ----------
+        run : Run
+            Seed and method.
+        row : dict
+            What was measured.
+        """
         self._found[run] = row
 
 
@@ -120,7 +166,20 @@ class Store:
         self.claims.close()
 
     def begin(self, key: str, settings: dict[str, Any]) -> "_Kept":
-        """Return the study with these settings, a new one or one to go on with."""
+        """Return the study with these settings, a new one or one to go on with.
+
+        Parameters
+        ----------
+        key : str
+            A short name of the settings.
+        settings : dict
+            All that a row depends on besides its method and seed.
+
+        Returns
+        -------
+        study : Study
+            With the methods of :class:`Memory`.
+        """
         with self.connect(_WRITE) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO studies VALUES (?, ?, ?)",
@@ -129,14 +188,25 @@ class Store:
         return _Kept(self, key)
 
     def count(self) -> int:
-        """Return the number of runs of all studies."""
+        """Return the number of runs of all studies.
+
+        Returns
+        -------
+        n_runs : int
+            Finished ones.
+        """
         with self.connect() as connection:
             return connection.execute("SELECT count(*) FROM runs").fetchone()[0]
 
     def write_table(self) -> Path:
-        """Write the runs of all studies as CSV, at once or not at all, and return its path.
+        """Write the runs of all studies as CSV, at once or not at all.
 
         Learning curves stay in the database.
+
+        Returns
+        -------
+        path : pathlib.Path
+            Of the file, in the folder.
         """
         with self.connect() as connection:
             found = connection.execute(
@@ -156,7 +226,18 @@ class Store:
 
     @contextlib.contextmanager
     def connect(self, begin: str = "BEGIN") -> Iterator[sqlite3.Connection]:
-        """Give a connection of its own, for one transaction; one that writes begins it "BEGIN IMMEDIATE"."""
+        """Give a connection of its own, for one transaction.
+
+        Parameters
+        ----------
+        begin : str, default="BEGIN"
+            What begins it; "BEGIN IMMEDIATE" if it writes.
+
+        Yields
+        ------
+        connection : sqlite3.Connection
+            Committed in the end, or rolled back if an error is raised.
+        """
         with errors_told(self.folder), contextlib.closing(self._connection()) as connection:
             connection.execute(begin)
             with connection:

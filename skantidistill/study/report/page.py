@@ -52,6 +52,7 @@ def write_report(folder: Any, studies: Sequence[Studied], tuning: Any = None) ->
     Returns
     -------
     report : Report
+        The paths of the page and of the figures.
 
     Raises
     ------

@@ -34,7 +34,17 @@ COSTS = ("steps, phi + D2", "seconds", "epochs to Xavier's", "seconds to Xavier'
 
 
 class Studied(NamedTuple):
-    """The rows of a study (a tidy table), what was studied, and the command that does it again."""
+    """The rows of a study, what was studied, and the command that does it again.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        A tidy table, as :func:`~skantidistill.study.run_study` returns.
+    protocol : Protocol
+        What was studied.
+    command : str
+        The command that makes these rows again.
+    """
 
     rows: Sequence[Row]
     protocol: Protocol

@@ -25,7 +25,7 @@ def as_text(rows: Sequence[Row], protocol: Protocol, command: str) -> str:
     Parameters
     ----------
     rows : sequence of dict
-        A tidy table, as :func:`~skantidistill.study.run.run_study` returns; methods that it lacks are left
+        A tidy table, as :func:`~skantidistill.study.run_study` returns; methods that it lacks are left
         out of the tables.
     protocol : Protocol
         What was studied.
@@ -35,6 +35,7 @@ def as_text(rows: Sequence[Row], protocol: Protocol, command: str) -> str:
     Returns
     -------
     text : str
+        Lines of at most 106 characters.
     """
     blocks = [_wrap(setting(rows, protocol)), _wrap(columns(rows, protocol))]
     for table in tables_in(rows, protocol):
