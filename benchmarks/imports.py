@@ -1,6 +1,6 @@
 """What importing the package costs beside torch and scikit-learn, in processor seconds of fresh processes.
 
-Run as ``python benchmarks/imports.py``. The imports take turns, because the machine's speed drifts.
+Run as ``python -m benchmarks.imports``. The imports take turns, because the machine's speed drifts.
 """
 
 import resource

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skantidistill.export import to_art, to_torch
     from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
     from skantidistill.scorers import make_robustness_scorer
+    from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = [
     "AdversarialExamplesDisplay",
@@ -27,6 +28,8 @@ __all__ = [
     "robustness_curve",
     "robustness_score",
     "to_art",
+    "to_onnx",
+    "to_sklearn",
     "to_torch",
 ]
 
@@ -44,6 +47,7 @@ _MODULES = {
     "export": ["to_art", "to_torch"],
     "robustness": ["adversarial_examples", "robustness_curve", "robustness_score"],
     "scorers": ["make_robustness_scorer"],
+    "shipping": ["to_onnx", "to_sklearn"],
     "blueprint": [],
     "curvature": [],
     "datasets": [],

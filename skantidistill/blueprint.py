@@ -203,6 +203,8 @@ class Blueprint:
         """
         if not issparse(X):
             X = np.asarray(X)
+        elif self.input_scale is not None:
+            return self.folded().logits(X)
         blocks = [
             self.hidden(X[rows]) @ self.weights[-1].T + self.biases[-1]
             for rows in gen_batches(X.shape[0], BATCH_ROWS)

@@ -1,7 +1,7 @@
 """What a classifier can answer from its blueprint alone: predictions, parameters, robustness."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
 from skantidistill.export import to_art, to_torch
 from skantidistill.robustness import RobustnessCurve, adversarial_examples, robustness_curve, robustness_score
+from skantidistill.saving import load_student, save_student
+from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = ["PredictsByBlueprint"]
 
@@ -243,3 +245,115 @@ class PredictsByBlueprint(AnswersByLogits):
         """
         check_is_fitted(self)
         return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)
+
+    def to_sklearn(self, *, fold: bool = False) -> Any:
+        """Return the same network as scikit-learn's: see :func:`skantidistill.shipping.to_sklearn`.
+
+        Parameters
+        ----------
+        fold : bool, default=False
+            Whether a scaling becomes part of the first layer, which then takes sparse X whatever the scaling.
+
+        Returns
+        -------
+        model : MLPClassifier or Pipeline
+            Fitted; a Pipeline of a StandardScaler and an MLPClassifier if the student has a scaling.
+        """
+        check_is_fitted(self)
+        return to_sklearn(self, fold=fold)
+
+    def to_onnx(self, *, dtype: Any = np.float32, target_opset: int | None = None) -> Any:
+        """Return the network as an ONNX model: see :func:`skantidistill.shipping.to_onnx`.
+
+        Parameters
+        ----------
+        dtype : {numpy.float32, numpy.float64} or None, default=numpy.float32
+            Of the input and of the arithmetic; None: that of the estimator.
+        target_opset : int, default=None
+            Version of ONNX's operators, for an old runtime; None: the newest that skl2onnx knows.
+
+        Returns
+        -------
+        model : onnx.ModelProto
+        """
+        check_is_fitted(self)
+        return to_onnx(self, dtype=dtype, target_opset=target_opset)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted student into one safetensors file, without pickle.
+
+        The file has the network, the value of phi, the growth, the histories, the parameters, and all that
+        ``partial_fit`` and ``warm_start`` go on from. It is written at once or not at all: where writing
+        fails, a file that was there before stays whole.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file in a folder that exists.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is not installed: ``pip install safetensors``.
+        OSError
+            If the file can't be written.
+        ValueError
+            If labels are neither numbers, booleans nor strings, or a parameter is invalid.
+        sklearn.exceptions.NotFittedError
+            If the student is not fitted.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter can't be said without pickle (callbacks, a function as ``start``, a RandomState,
+            ``memory``), or the student has attributes of its own. They are named, and left out.
+        """
+        check_is_fitted(self)
+        save_student(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Return the fitted student in a file that :meth:`save` has written.
+
+        It predicts the same, bit for bit, and ``partial_fit`` and ``warm_start`` go on as those of the saved
+        one would. Its teacher is the scikit-learn estimator that
+        :func:`~skantidistill.shipping.to_sklearn` makes of the saved one's, both as ``teacher_`` and as
+        ``teacher``, so that ``clone(loaded).fit`` grows again; ``teacher_classes`` is None then, and new
+        columns are scaled by a StandardScaler, whatever the teacher's scaler was.
+
+        Nothing in a file is run, and nothing in it is believed before it is checked: a file of unknown origin
+        can give a bad classifier, but do no more.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        student : instance of the class that this is called on
+
+        Raises
+        ------
+        ImportError
+            If safetensors is not installed: ``pip install safetensors``.
+        OSError
+            If the file can't be read: FileNotFoundError if there is none.
+        ValueError
+            If it is damaged, of another kind, of a newer version, or holds what makes no student.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn.datasets import load_iris
+        >>> from skantidistill import AntiDistilledMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> student = AntiDistilledMLPClassifier(delta=0.1, random_state=0)
+        >>> student = student.partial_fit(X, y, classes=[0, 1, 2])
+        >>> with TemporaryDirectory() as folder:
+        ...     student.save(f"{folder}/student.safetensors")
+        ...     loaded = AntiDistilledMLPClassifier.load(f"{folder}/student.safetensors")
+        >>> (loaded.predict_proba(X) == student.predict_proba(X)).all()
+        np.True_
+        """
+        return load_student(cls, path)

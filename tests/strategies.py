@@ -5,12 +5,20 @@ Every strategy draws sizes, an activation and a seed; arrays come from the seed.
 """
 
 import itertools
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
+from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 
@@ -175,3 +183,95 @@ def module_of(net):
         layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
         modules += [layer, kinds.get(net.activation, torch.nn.Identity)()]
     return torch.nn.Sequential(*modules[:-1])
+
+
+#: Kinds of labels that scikit-learn takes for classes: floats must be whole numbers.
+CLASS_LABELS = {
+    **{kind: labels for kind, (labels, _) in LABELS.items() if kind != "floats"},
+    "floats": np.array([-2.0, 0.0, 3.0, 8.0], dtype=np.float32),
+}
+
+
+@st.composite
+def blueprints(draw, max_hidden=3):
+    """Draw a network with sorted labels, with or without names and a scaling, in either precision."""
+    pool = CLASS_LABELS[draw(st.sampled_from(sorted(CLASS_LABELS)))]
+    rng = np.random.default_rng(draw(seeds))
+    n_features, n_classes = draw(st.integers(1, 4)), draw(st.integers(2, len(pool)))
+    hidden = draw(st.lists(st.integers(1, 4), min_size=0, max_size=max_hidden))
+    params = normal_parameters((n_features, *hidden, n_classes), rng)
+    names = np.array([f"feature {i}" for i in range(n_features)], dtype=object)
+    scaling = draw(st.sampled_from(["none", "scale", "scale and shift"]))
+    scale = None if scaling == "none" else rng.uniform(0.5, 2, n_features)
+    shift = None if scale is None else rng.normal(size=n_features) * (scaling == "scale and shift")
+    return Blueprint(
+        params[::2],
+        params[1::2],
+        draw(activations),
+        pool[np.sort(rng.permutation(len(pool))[:n_classes])],
+        names if draw(st.booleans()) else None,
+        scale,
+        shift,
+    ).astype(draw(st.sampled_from([np.float64, np.float32])))
+
+
+def draw_settings(draw, n_features, classes):
+    """Draw parameters of a student, of every kind that a parameter has."""
+    settings = {
+        "delta": draw(st.sampled_from([0.1, np.linspace(0.1, 0.2, n_features)])),
+        "bounds": draw(st.sampled_from([None, (-9, 9.5), [np.full(n_features, -9.0), 9.0]])),
+        "class_weight": draw(st.sampled_from([None, {classes[0]: 2, classes.tolist()[1]: 0.5}])),
+        "n_iter_no_change": draw(st.sampled_from([3, np.inf])),
+        "ema_decay": draw(st.sampled_from([0.0, 0.99])),
+        "early_stopping": draw(st.booleans()),
+        "validation_fraction": draw(st.sampled_from([0.3, 0.5])),
+        "freeze_iter": draw(st.sampled_from([0, 1, 5])),
+        "alpha": draw(st.sampled_from([1e-4, np.float32(0.1)])),
+        "phi_max_iter": draw(st.integers(0, 2)),
+        "max_iter": draw(st.integers(1, 3)),
+        "random_state": draw(seeds),
+    }
+    always = {"max_iter", "validation_fraction"}  # the default fraction of 40 rows is fewer than 7 classes
+    return {name: value for name, value in settings.items() if name in always or draw(st.booleans())}
+
+
+def draw_teacher(draw, X, y):
+    """Draw a fitted teacher of some rows, or None."""
+    kind = draw(st.sampled_from(["none", "linear", "network", "scaled"]))
+    if kind == "none":
+        return None
+    mlp = MLPClassifier((3,), activation=draw(activations), max_iter=5, random_state=draw(seeds))
+    teachers = {"linear": LogisticRegression(), "network": mlp, "scaled": make_pipeline(MinMaxScaler(), mlp)}
+    return teachers[kind].fit(X, y)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted student and the rows that it was fitted on."""
+
+    student: AntiDistilledMLPClassifier
+    X: Any
+    y: np.ndarray
+
+
+@st.composite
+def fitted_students(draw):
+    """Draw a student after ``fit``, of every kind of teacher, labels, inputs and parameters."""
+    pool = CLASS_LABELS[draw(st.sampled_from(sorted(CLASS_LABELS)))]
+    n_features, n_classes = draw(st.integers(1, 3)), draw(st.integers(2, len(pool)))
+    codes, rng = np.arange(40) % n_classes, np.random.default_rng(draw(seeds))
+    X = rng.normal(size=(40, n_features)) + codes[:, None]
+    X = X.astype(draw(st.sampled_from([np.float64, np.float32])))
+    y = pool[np.sort(rng.permutation(len(pool))[:n_classes])][codes]
+    if draw(st.booleans()):
+        X = pd.DataFrame(X, columns=[f"column {i}" for i in range(n_features)])
+    known, n_old = codes < draw(st.integers(2, n_classes)), draw(st.integers(1, n_features))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what so short a training warns of
+        teacher = draw_teacher(
+            draw, X.iloc[known, :n_old] if hasattr(X, "iloc") else X[known, :n_old], y[known]
+        )
+        settings = draw_settings(draw, n_features, np.unique(y))
+        if teacher is None or isinstance(teacher, LogisticRegression):
+            settings["hidden_layer_sizes"] = draw(st.sampled_from([(14, 15), [16], 17, np.array([14])]))
+        return Fitted(AntiDistilledMLPClassifier(teacher, **settings).fit(X, y), X, y)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from strategies import normal_parameters, seeds
 
 from skantidistill.blueprint import Blueprint
@@ -153,3 +154,14 @@ def test_arrays_that_make_no_network_are_refused(weights, biases, n_classes, sha
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         Blueprint(tuple(map(np.zeros, weights)), tuple(map(np.zeros, biases)), "relu", LABELS[:n_classes])
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (4, 3)])
+def test_sparse_rows_have_the_logits_of_dense_ones(hidden):
+    scale, shift = np.array([2.0, 0.5, 3.0]), np.array([0.0, 1.0, -1.0])
+    X = np.random.default_rng(1).normal(size=(7, 3)) * [[1, 0, 1]]
+    for scaling in ({}, {"input_scale": scale, "input_shift": shift}):
+        blueprint = blueprint_of((3, *hidden, 3), **scaling)
+        assert_allclose(blueprint.logits(csr_matrix(X)), blueprint.logits(X), rtol=0, atol=1e-12)
+    plain = blueprint_of((3, *hidden, 3))
+    assert np.abs(plain.logits(X) - blueprint.logits(X)).max() > 0.1

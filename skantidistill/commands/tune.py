@@ -19,7 +19,7 @@ from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.report.pictures import as_png
 from skantidistill.study.report.text import tuning_as_text
 from skantidistill.study.tuning import GIVE_UP, Tuning, choose, load_tuning, save_tuning
-from skantidistill.study.writing import write_whole
+from skantidistill.writing import write_whole
 
 __all__ = ["ABOUT", "HELP", "add_options", "run"]
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from skantidistill.study.errors import StudyError, errors_told
 from skantidistill.study.statistics import time_to_reach
-from skantidistill.study.writing import write_whole
+from skantidistill.writing import write_whole
 
 try:
     import fcntl

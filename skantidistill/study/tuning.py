@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skantidistill.study.errors import StudyError
-from skantidistill.study.writing import write_whole
+from skantidistill.writing import write_whole
 
 __all__ = [
     "COLUMNS",

@@ -17,7 +17,7 @@ from skantidistill.study.report.figures import draw_front, draw_rows, pictures_o
 from skantidistill.study.report.pictures import USER, Picture, as_png
 from skantidistill.study.report.tables import COSTS, Block, Studied, Table, short_name, tables_in, with_spread
 from skantidistill.study.report.words import columns, notes, scenario, setting, verdict
-from skantidistill.study.writing import write_whole
+from skantidistill.writing import write_whole
 
 __all__ = ["FIGURES", "NO_FIGURES", "PAGE", "Report", "as_html", "write_report"]
 
