@@ -202,7 +202,7 @@ class AntiDistilledMLPClassifier(
         Labels of the outputs: those of y and of ``teacher_data``, sorted.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had names that are all strings.
     coefs_, intercepts_ : list of ndarray of shape (n_in, n_out) and of shape (n_out,)
         The network, in scikit-learn's orientation; of a teacher with scalers: as it sees scaled inputs.

@@ -72,18 +72,18 @@ class PredictsByBlueprint(AnswersByLogits):
         random_state: Any = None,
         sample_weight: Any = None,
     ) -> float:
-        """Return the score under a perturbation: see :func:`skantidistill.robustness.robustness_score`.
+        """Return the score under a perturbation: see :func:`skantidistill.robustness_score`.
 
         Parameters
         ----------
         X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, distribution
-            As in :func:`skantidistill.robustness.robustness_score`.
+            As in :func:`skantidistill.robustness_score`.
         relative, mutable
-            As in :func:`skantidistill.robustness.robustness_score`.
+            As in :func:`skantidistill.robustness_score`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
         scoring, n_draws, random_state, sample_weight
-            As in :func:`skantidistill.robustness.robustness_score`.
+            As in :func:`skantidistill.robustness_score`.
 
         Returns
         -------
@@ -133,18 +133,18 @@ class PredictsByBlueprint(AnswersByLogits):
         random_state: Any = None,
         sample_weight: Any = None,
     ) -> RobustnessCurve:
-        """Return the score by strength: see :func:`skantidistill.robustness.robustness_curve`.
+        """Return the score by strength: see :func:`skantidistill.robustness_curve`.
 
         Parameters
         ----------
         X, y, kind, epsilons, norm, n_steps, step_size, n_restarts, random_start, distribution
-            As in :func:`skantidistill.robustness.robustness_curve`.
+            As in :func:`skantidistill.robustness_curve`.
         relative, mutable
-            As in :func:`skantidistill.robustness.robustness_curve`.
+            As in :func:`skantidistill.robustness_curve`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
         scoring, n_draws, random_state, sample_weight
-            As in :func:`skantidistill.robustness.robustness_curve`.
+            As in :func:`skantidistill.robustness_curve`.
 
         Returns
         -------
@@ -189,16 +189,16 @@ class PredictsByBlueprint(AnswersByLogits):
         bounds: Any = None,
         random_state: Any = None,
     ) -> np.ndarray:
-        """Return what an attack makes of rows: see :func:`skantidistill.robustness.adversarial_examples`.
+        """Return what an attack makes of rows: see :func:`skantidistill.adversarial_examples`.
 
         Parameters
         ----------
         X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable
-            As in :func:`skantidistill.robustness.adversarial_examples`.
+            As in :func:`skantidistill.adversarial_examples`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
         random_state
-            As in :func:`skantidistill.robustness.adversarial_examples`.
+            As in :func:`skantidistill.adversarial_examples`.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class PredictsByBlueprint(AnswersByLogits):
         )
 
     def to_torch(self, *, dtype: torch.dtype | None = torch.float32) -> torch.nn.Sequential:
-        """Return the network on raw inputs: see :func:`skantidistill.export.to_torch`.
+        """Return the network on raw inputs: see :func:`skantidistill.to_torch`.
 
         Parameters
         ----------
@@ -241,14 +241,14 @@ class PredictsByBlueprint(AnswersByLogits):
     def to_art(
         self, *, bounds: Any = None, dtype: torch.dtype | None = torch.float32, device: str = "cpu"
     ) -> Any:
-        """Return a classifier of the Adversarial Robustness Toolbox: see :func:`skantidistill.export.to_art`.
+        """Return a classifier of the Adversarial Robustness Toolbox: see :func:`skantidistill.to_art`.
 
         Parameters
         ----------
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
         dtype, device
-            As in :func:`skantidistill.export.to_art`.
+            As in :func:`skantidistill.to_art`.
 
         Returns
         -------
@@ -259,7 +259,7 @@ class PredictsByBlueprint(AnswersByLogits):
         return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)
 
     def to_sklearn(self, *, fold: bool = False) -> Any:
-        """Return the same network as scikit-learn's: see :func:`skantidistill.shipping.to_sklearn`.
+        """Return the same network as scikit-learn's: see :func:`skantidistill.to_sklearn`.
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class PredictsByBlueprint(AnswersByLogits):
         return to_sklearn(self, fold=fold)
 
     def to_onnx(self, *, dtype: Any = np.float32, target_opset: int | None = None) -> Any:
-        """Return the network as an ONNX model: see :func:`skantidistill.shipping.to_onnx`.
+        """Return the network as an ONNX model: see :func:`skantidistill.to_onnx`.
 
         Parameters
         ----------
@@ -330,7 +330,7 @@ class PredictsByBlueprint(AnswersByLogits):
 
         It predicts the same, bit for bit, and ``partial_fit`` and ``warm_start`` go on as those of the saved
         one would. Its teacher is the scikit-learn estimator that
-        :func:`~skantidistill.shipping.to_sklearn` makes of the saved one's, both as ``teacher_`` and as
+        :func:`~skantidistill.to_sklearn` makes of the saved one's, both as ``teacher_`` and as
         ``teacher``, so that ``clone(loaded).fit`` grows again; ``teacher_classes`` is None then, and new
         columns are scaled by a StandardScaler, whatever the teacher's scaler was.
 
