@@ -414,7 +414,7 @@ class AntiDistilledMLPClassifier(
             D1, in the space that this estimator itself sees: a Pipeline does not transform it. Its columns
             are those of X, or some of them: by name if both have names, else the teacher's. The others
             are filled with the column means of X (0 if it is sparse).
-        teacher_rows : boolean array-like of shape (n_samples,), default=None
+        teacher_rows : array-like of bool of shape (n_samples,), default=None
             Mask of the rows of X that are D1. Cross-validation slices it with X.
 
         Returns
@@ -457,6 +457,7 @@ class AntiDistilledMLPClassifier(
         Returns
         -------
         self : AntiDistilledMLPClassifier
+            The student, an epoch further. If it raises, the estimator is left as it was.
 
         Raises
         ------

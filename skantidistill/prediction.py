@@ -76,11 +76,14 @@ class PredictsByBlueprint(AnswersByLogits):
 
         Parameters
         ----------
-        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, distribution, relative, \
-                mutable, scoring, n_draws, random_state, sample_weight
+        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, distribution
+            As in :func:`skantidistill.robustness.robustness_score`.
+        relative, mutable
             As in :func:`skantidistill.robustness.robustness_score`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+        scoring, n_draws, random_state, sample_weight
+            As in :func:`skantidistill.robustness.robustness_score`.
 
         Returns
         -------
@@ -134,15 +137,19 @@ class PredictsByBlueprint(AnswersByLogits):
 
         Parameters
         ----------
-        X, y, kind, epsilons, norm, n_steps, step_size, n_restarts, random_start, distribution, relative, \
-                mutable, scoring, n_draws, random_state, sample_weight
+        X, y, kind, epsilons, norm, n_steps, step_size, n_restarts, random_start, distribution
+            As in :func:`skantidistill.robustness.robustness_curve`.
+        relative, mutable
             As in :func:`skantidistill.robustness.robustness_curve`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+        scoring, n_draws, random_state, sample_weight
+            As in :func:`skantidistill.robustness.robustness_curve`.
 
         Returns
         -------
         curve : RobustnessCurve
+            Strengths and scores.
         """
         check_is_fitted(self)
         return robustness_curve(
@@ -186,14 +193,17 @@ class PredictsByBlueprint(AnswersByLogits):
 
         Parameters
         ----------
-        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable, random_state
+        X, y, kind, epsilon, norm, n_steps, step_size, n_restarts, random_start, mutable
             As in :func:`skantidistill.robustness.adversarial_examples`.
         bounds : pair of float or array-like, default=None
             Lowest and highest valid inputs; None: the estimator's own ``bounds``.
+        random_state
+            As in :func:`skantidistill.robustness.adversarial_examples`.
 
         Returns
         -------
         X_adversarial : ndarray of shape (n_samples, n_features)
+            The points that the attack reaches, in the units of X.
         """
         check_is_fitted(self)
         return adversarial_examples(
@@ -223,6 +233,7 @@ class PredictsByBlueprint(AnswersByLogits):
         Returns
         -------
         module : torch.nn.Sequential
+            Takes raw inputs, returns logits.
         """
         check_is_fitted(self)
         return to_torch(self, dtype=dtype)
@@ -242,6 +253,7 @@ class PredictsByBlueprint(AnswersByLogits):
         Returns
         -------
         classifier : art.estimators.classification.PyTorchClassifier
+            Its labels are indices into ``classes_``.
         """
         check_is_fitted(self)
         return to_art(self, bounds=self.bounds if bounds is None else bounds, dtype=dtype, device=device)
@@ -275,6 +287,7 @@ class PredictsByBlueprint(AnswersByLogits):
         Returns
         -------
         model : onnx.ModelProto
+            Takes raw inputs "X", gives "label" and "probabilities".
         """
         check_is_fitted(self)
         return to_onnx(self, dtype=dtype, target_opset=target_opset)
