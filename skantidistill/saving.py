@@ -66,7 +66,8 @@ def save_student(student: Any, path: Any) -> None:
         content["teacher"] = pack_blueprint("teacher", teacher, arrays)
         # An unfitted teacher was fitted on bare arrays, but the student knows what they are.
         content["teacher"]["features"] = content["growth"]["teacher"]["features"]
-    left += sorted(set(vars(student)) - set(student.get_params(deep=False)) - _KEPT)
+    others = set(vars(student)) - set(student.get_params(deep=False)) - _KEPT
+    left += sorted("what set_callbacks has set" if name == "_skl_callbacks" else name for name in others)
     write_file(Path(path), content, arrays)
     if left:
         warn_user(

@@ -44,11 +44,12 @@ def test_every_page_is_in_a_table_of_contents():
     assert set(PAGES[1:]) - listed == {DOCS / "index.md"}
 
 
-def test_the_sceptic_s_tables_are_those_of_the_committed_rows():
+def test_the_tables_of_readme_and_sceptic_are_those_of_the_committed_rows():
     tables = runpy.run_path(str(DOCS / "fashion-mnist" / "tables.py"))["read_tables"]()
     assert len(tables) == 2
     page = (DOCS / "sceptic.md").read_text("utf-8")
-    assert all(f"```text\n{table}\n```" in page for table in tables)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"```text\n{table}\n```" in text for table in tables for text in (page, readme))
     told = re.findall(DIFFERENCE, re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE))
     assert len(told) > 5
     assert set(told) <= set(re.findall(DIFFERENCE, "".join(tables)))

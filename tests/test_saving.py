@@ -388,3 +388,13 @@ def test_a_missing_library_is_named_with_its_remedy(tmp_path):
         for act in (student.save, AntiDistilledMLPClassifier.load):
             with pytest.raises(ImportError, match=re.escape("install it by: pip install safetensors")):
                 act(tmp_path / "student")
+
+
+def test_callbacks_of_scikit_learn_are_named_by_the_method_that_set_them(tmp_path):
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 brought callbacks")
+    X, y = digits()
+    student = quick(fitted_teacher()).set_callbacks(callback.ScoringMonitor(scoring="accuracy")).fit(X, y)
+    with pytest.warns(UserWarning, match="does not keep what set_callbacks has set: a file without pickle"):
+        student.save(tmp_path / "student")
+    loaded = AntiDistilledMLPClassifier.load(tmp_path / "student")
+    assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
