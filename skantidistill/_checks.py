@@ -3,10 +3,12 @@
 The only module that imports private names of scikit-learn.
 """
 
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import singledispatch
 from importlib import import_module
 from numbers import Real
@@ -52,6 +54,7 @@ __all__ = [
     "check_inside",
     "check_labels",
     "check_mask",
+    "check_numbers",
     "check_rows",
     "check_same_kind",
     "check_weight",
@@ -59,6 +62,9 @@ __all__ = [
     "fit_context",
     "import_optional",
     "is_fitted",
+    "nearest",
+    "quoted",
+    "read_labels",
     "restored_on_error",
     "warn_user",
     "weigh_classes",
@@ -69,10 +75,24 @@ check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
 _LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
+_LONGEST = 80  # characters of a value that a message quotes
 ONE_VS_REST = (
-    "OneVsRestClassifier and OneVsOneClassifier work with teacher=None only: in place of y's labels they "
-    "hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
+    "If another tool calls fit: OneVsRestClassifier and OneVsOneClassifier work with teacher=None only, "
+    "because in place of y's labels they hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
 )
+
+
+def quoted(value: Any) -> str:
+    """Return a value as messages quote it: on one line, cut if long, without an address or numpy's type."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    text = " ".join(re.sub(r" at 0x[0-9A-Fa-f]+", "", text).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
+
+
+def nearest(value: Any, names: Iterable[str]) -> str:
+    """Ask, at the end of a message, whether the valid name nearest to a wrong one was meant."""
+    close = get_close_matches(str(value).lower(), list(names), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
@@ -125,14 +145,20 @@ def check_column_values(
             raise TypeError
         values = np.array(value, dtype=np.float64)  # a copy: torch takes no reversed view
     except (TypeError, ValueError):
-        raise TypeError(f"{name}={value!r} is no number; give a number >= 0, or one a feature.") from None
+        raise TypeError(
+            f"{name}={quoted(value)} is no number; give a number >= 0, or one a feature."
+        ) from None
     if values.shape not in [(), (n_features,)]:
         raise ValueError(
             f"{name} has shape {values.shape}, but X has {n_features} features; give a scalar or an "
             f"array of shape ({n_features},)."
         )
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise ValueError(f"{name}={value!r} must be finite and not negative.")
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        got = f"{name}={quoted(value)}"
+        if values.ndim:
+            got = f"{name} is {values[wrong][0]} for feature {np.argmax(wrong)}; it"
+        raise ValueError(f"{got} must be finite and not negative.")
     return float(values) if values.ndim == 0 else values
 
 
@@ -169,7 +195,15 @@ def check_mask(mask: Any, n_features: int, name: str, columns: np.ndarray | None
 def check_count(value: Any, name: str) -> None:
     """Raise unless a value is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer of at least 1.")
+        raise ValueError(f"{name}={quoted(value)} must be an integer of at least 1.")
+
+
+def check_numbers(estimator: Any) -> None:
+    """Raise if a number is given as True or False, which scikit-learn's own checks take for 1 and 0."""
+    for name, kinds in estimator._parameter_constraints.items():
+        value = getattr(estimator, name)
+        if isinstance(value, (bool, np.bool_)) and any(isinstance(kind, Interval) for kind in kinds):
+            raise TypeError(f"{name}={value} is no number; give one, such as {name}={int(value)}.")
 
 
 def import_optional(module: str, package: str, user: str) -> Any:
@@ -183,8 +217,13 @@ def import_optional(module: str, package: str, user: str) -> Any:
         ) from error
 
 
-def check_bounds(bounds: Any, n_features: int, columns: np.ndarray | None = None) -> tuple[Any, Any] | None:
-    """Return (low, high), each a scalar or of shape (n_features,), or None; a Series is matched by name."""
+def check_bounds(
+    bounds: Any, n_features: int | None, columns: np.ndarray | None = None
+) -> tuple[Any, Any] | None:
+    """Return (low, high), each a scalar or of shape (n_features,), or None; a Series is matched by name.
+
+    Before the data are known, ``n_features`` is None: of any shapes.
+    """
     if bounds is None:
         return None
     try:
@@ -192,18 +231,21 @@ def check_bounds(bounds: Any, n_features: int, columns: np.ndarray | None = None
     except TypeError:
         ends = []
     try:
+        if any(np.asarray(b).dtype.kind not in "iuf" for b in ends):
+            raise TypeError
         low, high = (np.array(b, dtype=np.float64) for b in ends)
     except (TypeError, ValueError):
         raise ValueError(
-            f"bounds={bounds!r} is not a pair (low, high) of numbers; give for example (0, 1), or None."
+            f"bounds={quoted(bounds)} is not a pair (low, high) of numbers; give for example (0, 1), (0, "
+            "np.inf) where there is no highest, or one array of lows and one of highs; or None."
         ) from None
-    if any(b.shape not in [(), (n_features,)] for b in (low, high)):
+    if n_features is not None and any(b.shape not in [(), (n_features,)] for b in (low, high)):
         raise ValueError(
             f"bounds have shapes {low.shape} and {high.shape}, but X has {n_features} features; give "
             f"scalars or arrays of shape ({n_features},)."
         )
     if np.isnan(low).any() or np.isnan(high).any() or not (low < high).all():
-        raise ValueError(f"bounds={bounds!r} must have low < high for every feature.")
+        raise ValueError(f"bounds={quoted(bounds)} must have low < high for every feature.")
     return low, high
 
 
@@ -279,7 +321,8 @@ def _match_columns(estimator: Any, X1: Any, n_columns: int) -> np.ndarray | None
     unknown = [name for name in names1 if name not in position]
     if unknown:
         raise ValueError(
-            f"teacher_data has a column named {unknown[0]!r}, which X has not; X's columns are {list(names)}."
+            f"teacher_data has a column named {unknown[0]!r}, which X has not; X's columns are "
+            f"{quoted(names.tolist())}."
         )
     columns = np.array([position[name] for name in names1])
     return None if np.array_equal(columns, np.arange(len(names))) else columns
@@ -289,9 +332,9 @@ def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight")
     """Return row weights of shape (n_samples,) and X's dtype, not negative and not all 0."""
     try:
         weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-    except ValueError as error:
-        text = str(error)
-        raise ValueError(text if name in text else f"{name}: {text}") from None
+    except (TypeError, ValueError) as error:
+        text, kind = str(error), TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text if name in text else f"{name}: {text}") from None
     if not weight.any():
         raise ValueError(f"{name} is zero for every row; at least one row must count.")
     return weight
@@ -303,11 +346,11 @@ def check_class_weight(class_weight: Any, y: np.ndarray) -> None:
         return
     for label, value in class_weight.items():
         if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-            raise ValueError(f"class_weight[{label!r}]={value!r} must be a finite number >= 0.")
+            raise ValueError(f"class_weight[{label!r}]={quoted(value)} must be a finite number >= 0.")
     if not set(class_weight) & set(y.tolist()):
         raise ValueError(
-            f"class_weight names {list(class_weight)}, none of which is a label of y; those are "
-            f"{np.unique(y).tolist()}."
+            f"class_weight names {quoted(list(class_weight))}, none of which is a label of y; those are "
+            f"{quoted(np.unique(y).tolist())}."
         )
 
 
@@ -326,16 +369,31 @@ def weigh_classes(class_weight: Any, y: np.ndarray, weight: np.ndarray) -> np.nd
     return weight * factors[codes].astype(weight.dtype)
 
 
-def check_labels(y: Any, name: str) -> np.ndarray:
+def read_labels(y: Any, name: str) -> np.ndarray:
     """Return labels as a vector of strings, booleans or numbers, whatever objects held them."""
-    labels = column_or_1d(y, warn=True)
+    if y is None:
+        raise TypeError(f"{name} has no labels, but None; give one label a row.")
+    try:
+        labels = column_or_1d(y, warn=True)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if name in text else f"{name}: {text}") from None
     if labels.dtype.kind == "O":
         kinds = {type(label) for label in labels.tolist()}
         if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bool, Real, bytes)):
             names = sorted(kind.__name__ for kind in kinds)
-            raise ValueError(f"{name} mixes labels of the types {names}; give labels of one type.")
+            raise ValueError(
+                f"{name} {'mixes' if len(names) > 1 else 'has'} labels of the types {names}; give labels "
+                "of one type, strings, booleans or numbers, and none that is missing (None or NaN)."
+            )
         if not issubclass(next(iter(kinds)), str):
             labels = np.array(labels.tolist())
+    return labels
+
+
+def check_labels(y: Any, name: str) -> np.ndarray:
+    """Return labels as :func:`read_labels` does; raise if they are not those of classes."""
+    labels = read_labels(y, name)
     try:
         check_classification_targets(labels)
     except ValueError as error:
@@ -359,7 +417,8 @@ def encode_labels(y: np.ndarray, classes: np.ndarray, name: str, owner: str) -> 
     unknown = np.unique(y[classes[position] != y])
     if len(unknown):
         raise ValueError(
-            f"{name} has labels that {owner} doesn't know: {unknown.tolist()}; it knows {classes.tolist()}."
+            f"{name} has labels that {owner} doesn't know: {quoted(unknown.tolist())}; it knows "
+            f"{quoted(classes.tolist())}."
         )
     return position
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.random import RandomState
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skantidistill._checks import (
@@ -20,10 +19,12 @@ from skantidistill._checks import (
     check_class_weight,
     check_enough_classes,
     check_first_partial_fit,
+    check_labels,
     check_weight,
     encode_labels,
     fit_context,
     is_fitted,
+    quoted,
     restored_on_error,
     warn_user,
     weigh_classes,
@@ -386,7 +387,7 @@ class AntiDistilledMLPClassifier(
         self.device = device
         self.memory = memory
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
         X: Any,
@@ -510,14 +511,14 @@ class AntiDistilledMLPClassifier(
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen):
             raise ValueError(
-                f"y has labels {unseen.tolist()} that this student has no output for; it has "
-                f"{self.classes_.tolist()}. Name all labels in the first call. To grow, pass it as teacher: "
-                "AntiDistilledMLPClassifier(teacher=student).fit(X, y)."
+                f"y has labels {quoted(unseen.tolist())} that this student has no output for; it has "
+                f"{quoted(self.classes_.tolist())}. Name all labels in the first call. To grow, pass it as "
+                "teacher: AntiDistilledMLPClassifier(teacher=student).fit(X, y)."
             )
         index = np.flatnonzero(weight)
         random_state = check_random_state(self.random_state)
+        check_settings(self, X, None)
         if first:
-            check_settings(self, X, None)
             self._begin(OldData(X, y, weight, index, "y"), self.classes_, None, random_state)
         codes = encode_labels(y, self.classes_, "y", "the student")
         train_student(self, X, codes, weight, index, None, one_epoch=True)
@@ -533,7 +534,7 @@ class AntiDistilledMLPClassifier(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
-        check_classification_targets(y)
+        y = check_labels(y, "y")
         check_class_weight(self.class_weight, y if labels is None else labels)
         weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
         if not weight.any():
@@ -547,8 +548,8 @@ class AntiDistilledMLPClassifier(
         wanted = hidden if isinstance(sizes, str) else hidden_layer_sizes(self, None)
         if not np.array_equal(labels, self.classes_) or wanted != hidden:
             raise ValueError(
-                f"warm_start=True goes on with the labels {self.classes_.tolist()} and "
-                f"hidden_layer_sizes={hidden} of the first fit; got labels {labels.tolist()} and "
+                f"warm_start=True goes on with the labels {quoted(self.classes_.tolist())} and "
+                f"hidden_layer_sizes={hidden} of the first fit; got labels {quoted(labels.tolist())} and "
                 f"hidden_layer_sizes={sizes!r}. To grow, pass this student as teacher of a new one."
             )
 

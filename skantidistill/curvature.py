@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skantidistill._checks import quoted
 from skantidistill.draws import rademacher
 from skantidistill.network import ACTIVATIONS, Parameters, forward, weighted_mean
 from skantidistill.perceptron import Problem, read_problem
@@ -136,6 +137,11 @@ def sampled_trace(
     shape = (len(X), n_signs(params, activation))
     if isinstance(signs, torch.Generator):
         signs = rademacher(shape, X, signs)
+    elif not isinstance(signs, Tensor):
+        raise TypeError(
+            f"signs must be a tensor of -1 and +1 or a torch.Generator, got {type(signs).__name__}; "
+            "torch.Generator().manual_seed(0) will do."
+        )
     elif tuple(signs.shape) != shape:
         raise ValueError(f"signs of shape {tuple(signs.shape)} do not fit; give {shape}, see n_signs.")
     inputs, logits = forward(params, X, activation)
@@ -193,8 +199,21 @@ def hutchinson_trace(
     problem = _problem(model, X, weight, y, activation, "hutchinson_trace")
     if isinstance(probes, torch.Generator):
         probes = tuple(rademacher(p.shape, p, probes) for p in problem.params)
+    _check_probes(probes, problem.params)
     assert problem.y is not None
     return hutchinson(problem.params, problem.X, problem.y, probes, problem.weight, problem.activation)
+
+
+def _check_probes(probes: Any, params: Parameters) -> None:
+    """Raise unless the probes are tensors of the parameters' shapes."""
+    if not isinstance(probes, (tuple, list)) or not all(isinstance(p, Tensor) for p in probes):
+        raise TypeError(
+            f"probes must be a tuple of tensors of -1 and +1 or a torch.Generator, got {quoted(probes)}; "
+            "torch.Generator().manual_seed(0) will do."
+        )
+    got, shapes = ([tuple(p.shape) for p in some] for some in (probes, params))
+    if got != shapes:
+        raise ValueError(f"probes of shapes {got} do not fit; give those of the parameters, {shapes}.")
 
 
 def _problem(model: Any, X: Any, weight: Any, y: Any, activation: str | None, name: str) -> Problem:
@@ -205,8 +224,8 @@ def _problem(model: Any, X: Any, weight: Any, y: Any, activation: str | None, na
             f"{name} takes the cross-entropy of a softmax, and the model has one output z, whose softmax is "
             "always 1; give it two, 0 and z."
         )
-    if problem.y is None and (
-        name == "hutchinson_trace" or not ACTIVATIONS[problem.activation].piecewise_linear
-    ):
+    if problem.y is None and name == "hutchinson_trace":
+        raise ValueError(f"{name} needs y, the label of every row, for it differentiates the cross-entropy.")
+    if problem.y is None and not ACTIVATIONS[problem.activation].piecewise_linear:
         raise ValueError(y_is_needed(name, problem.activation))
     return problem

@@ -13,7 +13,7 @@ from numpy.random import RandomState
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skantidistill._checks import check_bounds, check_column_values, encode_labels, warn_user
+from skantidistill._checks import check_bounds, check_column_values, encode_labels, quoted, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.monitoring import Stage
@@ -96,17 +96,17 @@ def _check_start(start: Any, params: Any, growth: Growth, dtype: Any) -> list[np
         arrays = [np.array(np.asarray(p), dtype=dtype) for p in params]
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"start={start!r} must return arrays of numbers (W_1, b_1, ...), got {type(params).__name__} "
-            f"({error})."
+            f"start={quoted(start)} must return arrays of numbers (W_1, b_1, ...), got "
+            f"{type(params).__name__} ({error})."
         ) from None
     got = [a.shape for a in arrays]
     if got != shapes:
         raise ValueError(
-            f"start={start!r} returned parameters of shapes {got}; this student's (W_1, b_1, ...) have the "
-            f"shapes {shapes}."
+            f"start={quoted(start)} returned parameters of shapes {got}; this student's (W_1, b_1, ...) "
+            f"have the shapes {shapes}."
         )
     if not all(np.isfinite(a).all() for a in arrays):
-        raise ValueError(f"start={start!r} returned parameters that are NaN or infinite.")
+        raise ValueError(f"start={quoted(start)} returned parameters that are NaN or infinite.")
     return arrays
 
 

@@ -242,11 +242,12 @@ class Growth:
         if depth == held:
             return
         activation = self.teacher.activation
+        exact = f"{held} hidden layer{'s' if held > 1 else ''}" if held else "activation='relu'"
         if activation in ("tanh", "logistic"):
             warn_user(
                 f"hidden_layer_sizes={self.layer_sizes[1:-1]} inserts layers after the teacher's "
                 f"{self.teacher.hidden_layer_sizes}, which {activation!r} can't carry exactly: the start "
-                "is near the teacher's function only.",
+                f"is near the teacher's function only. For an exact one give {exact}.",
             )
         slope, shift = _SLOPE_SHIFT[activation]
         for layer in range(held, depth):
@@ -307,7 +308,7 @@ def _check_hidden_layers(teacher: tuple[int, ...], student: tuple[int, ...]) -> 
     if len(student) < len(teacher):
         raise ValueError(
             f"hidden_layer_sizes={student} has fewer layers than the teacher's {teacher}; give at "
-            f"least {len(teacher)} layers."
+            f"least {len(teacher)} layer{'s' if len(teacher) > 1 else ''}."
         )
     for number, (narrow, wide) in enumerate(zip(teacher, student, strict=False), start=1):
         if wide < narrow:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from skantidistill._checks import is_fitted
+from skantidistill._checks import is_fitted, quoted
 
 __all__ = ["KeepsFittedTeacher"]
 
@@ -70,5 +70,10 @@ class KeepsFittedTeacher:
                 f"{nested[0]} can't be set: the teacher is fitted, and stays as it is. Give an unfitted "
                 "teacher (sklearn.base.clone(teacher)) to search its parameters; it is then fitted on "
                 "teacher_data or teacher_rows."
+            )
+        if nested and not hasattr(teacher, "set_params"):
+            raise ValueError(
+                f"{nested[0]} can't be set: teacher={quoted(teacher)} has no parameters. Give an unfitted "
+                "teacher, such as MLPClassifier(), and teacher_data or teacher_rows to fit it on."
             )
         return super().set_params(**params)  # type: ignore[misc]

@@ -25,6 +25,7 @@ from skantidistill._checks import (
     check_same_kind,
     encode_labels,
     is_fitted,
+    quoted,
     warn_user,
     weigh_classes,
 )
@@ -163,7 +164,8 @@ def _check_mask(teacher_rows: Any, n_rows: int) -> np.ndarray:
     if mask.dtype != bool:
         raise TypeError(
             f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}; a "
-            "mask of 0 and 1 becomes one by mask.astype(bool)."
+            "mask of 0 and 1 becomes one by mask.astype(bool), numbers of rows by "
+            "np.isin(np.arange(len(X)), rows)."
         )
     if mask.shape != (n_rows,):
         raise ValueError(
@@ -217,7 +219,8 @@ def join_classes(
     if not known and (old is None or old.source == "teacher_rows") and are_one_vs_rest(y, teacher.classes):
         raise ValueError(
             f"No row of y, whose labels are {np.unique(y).tolist()}, has a label that the teacher knows "
-            f"({teacher.classes.tolist()}). {ONE_VS_REST}"
+            f"({quoted(teacher.classes.tolist())}). If its outputs stand for labels of y, name them in their "
+            f"order by teacher_classes. {ONE_VS_REST}"
         )
     if old is not None:
         check_same_kind(old.labels, teacher.classes, old.source)
@@ -226,15 +229,15 @@ def join_classes(
     only_old = np.setdiff1d(classes, y)
     if len(only_old) and not rehearsed:
         warn_user(
-            f"Classes {only_old.tolist()} are in teacher_data but not in y: the student has outputs for "
-            "them, which training on (X, y) forgets again; set rehearse, say to 0.5, or add rows of theirs "
-            "to (X, y).",
+            f"Classes {quoted(only_old.tolist())} are in teacher_data but not in y: the student has "
+            "outputs for them, which training on (X, y) forgets again; set rehearse, say to 0.5, or add "
+            "rows of theirs to (X, y).",
         )
     dropped = np.setdiff1d(teacher.classes, classes)
     if len(dropped):
         warn_user(
-            f"The teacher's classes {dropped.tolist()} have no row in y or teacher_data: the student gets "
-            "no output for them.",
+            f"The teacher's classes {quoted(dropped.tolist())} have no row in y or teacher_data: the "
+            "student gets no output for them.",
         )
     return classes
 
@@ -252,7 +255,7 @@ def known_rows(
     if len(known):
         return OldData(X, y, weight, known, "y")
     warn_user(
-        f"No row of y has a label that the teacher knows ({teacher.classes.tolist()}), and neither "
+        f"No row of y has a label that the teacher knows ({quoted(teacher.classes.tolist())}), and neither "
         "teacher_data nor teacher_rows is given: the teacher serves as a start only. phi is skipped, so "
         "that lambda_ce and lambda_teacher have no effect, and lambda_noise and lambda_trace only on y.",
     )
@@ -286,7 +289,10 @@ def warn_of_wrong_labels(teacher: Blueprint, columns: Any, old: OldData) -> None
     else:
         return
     if accuracy < constant and old.source != "teacher_data" and are_one_vs_rest(old.y, teacher.classes):
-        raise ValueError(f"The teacher's {verdict} {ONE_VS_REST}")
+        raise ValueError(
+            f"The teacher's {verdict} If {np.unique(old.y).tolist()} are y's own labels, the teacher means "
+            f"others by them: name its outputs in y's labels by teacher_classes. {ONE_VS_REST}"
+        )
     warn_user(
         f"The teacher's {verdict} Is X scaled as it was for the teacher, with its columns in the "
         "same order? Are the labels encoded, as BaggingClassifier, VotingClassifier, StackingClassifier and "

@@ -5,6 +5,7 @@ Weights are (n_out, n_in), as torch's; the result is the flat tuple of :mod:`ska
 
 from collections.abc import Iterator
 from functools import singledispatch
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
+from skantidistill._checks import quoted
 from skantidistill.blueprint import Blueprint
 from skantidistill.network import ACTIVATIONS, Parameters
 
@@ -72,13 +74,14 @@ def read_problem(
         does not fit it.
     """
     network = perceptron(model)
+    _check_chain(network.params)
     own = network.activation
     if activation is not None and activation not in ACTIVATIONS:
         raise ValueError(f"activation={activation!r} is unknown; use one of {sorted(ACTIVATIONS)}.")
     if None not in (own, activation) and own != activation:
         raise ValueError(f"activation={activation!r} differs from the model's own, {own!r}; leave it None.")
     like = network.params[0]
-    X = _tensor(X, like)
+    X = _tensor(X, like, "X")
     if isinstance(model, Blueprint):
         X = X.to(like)
     if network.flattens:
@@ -88,11 +91,13 @@ def read_problem(
             f"X of shape {tuple(X.shape)} does not fit a first layer of {like.shape[1]} inputs; give "
             f"(n_samples, {like.shape[1]})."
         )
+    if X.dtype != like.dtype:
+        raise TypeError(f"X is of {X.dtype}, the parameters are of {like.dtype}; give X.to({like.dtype}).")
     if network.scaling is not None:
         scale, shift = network.scaling
         X = X * scale + shift
     y = None if y is None else _outputs(y, network)
-    weight = None if weight is None else _tensor(weight, like)
+    weight = None if weight is None else _tensor(weight, like, "weight")
     for name, rows in (("y", y), ("weight", weight)):
         if rows is not None and rows.shape != X.shape[:1]:
             raise ValueError(
@@ -105,8 +110,9 @@ def read_problem(
 @singledispatch
 def perceptron(model: Any) -> Perceptron:
     """Return the network inside a model; ``perceptron.register`` adds a kind."""
+    name = f"The class {model.__name__}" if isinstance(model, type) else type(model).__name__
     raise TypeError(
-        f"{type(model).__name__} can't be read as a network of live tensors; give the flat tuple "
+        f"{name} can't be read as a network of live tensors; give the flat tuple "
         "(W_1, b_1, ..., W_L, b_L), a torch.nn.Sequential or a Blueprint (read_teacher reads an estimator "
         "into one)."
     )
@@ -123,7 +129,8 @@ def _(model: Blueprint) -> Perceptron:
     params = tuple(torch.tensor(p) for p in model.parameters)
     scaling = None
     if model.input_scale is not None and model.input_shift is not None:
-        scaling = (_tensor(model.input_scale, params[0]), _tensor(model.input_shift, params[0]))
+        scale, shift = model.input_scale, model.input_shift
+        scaling = (_tensor(scale, params[0], "input_scale"), _tensor(shift, params[0], "input_shift"))
     return Perceptron(params, model.activation, scaling, model.classes)
 
 
@@ -213,11 +220,34 @@ def _activation(followed: list[str]) -> str:
     return hidden[0] if hidden else "identity"
 
 
-def _tensor(values: Any, like: Tensor) -> Tensor:
+def _check_chain(params: Parameters) -> None:
+    """Raise unless parameters are tensors of floats that make one network."""
+    for p in params:
+        if not isinstance(p, Tensor) or not p.is_floating_point():
+            got = p.dtype if isinstance(p, Tensor) else type(p).__name__
+            raise TypeError(
+                f"A parameter of the network is of {got}; give tensors of floats, such as "
+                "torch.tensor(values, dtype=torch.float64)."
+            )
+    weights, biases = ([tuple(p.shape) for p in some] for some in (params[::2], params[1::2]))
+    fits = weights and all(len(shape) == 2 for shape in weights) and biases == [w[:1] for w in weights]
+    if not fits or any(below[0] != above[1] for below, above in pairwise(weights)):
+        raise ValueError(
+            f"Parameters of shapes {[tuple(p.shape) for p in params]} do not make one network; give "
+            "(W_1, b_1, ..., W_L, b_L), weights (n_out, n_in) and biases (n_out,), where every n_in is the "
+            "n_out of the layer below."
+        )
+
+
+def _tensor(values: Any, like: Tensor, name: str) -> Tensor:
     """Return a tensor as it is, anything else with the dtype and device of ``like``."""
     if isinstance(values, Tensor):
         return values
     values = values.toarray() if issparse(values) else np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} of dtype {values.dtype} does not hold numbers; give a tensor or an array of them."
+        )
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
@@ -225,19 +255,22 @@ def _outputs(y: Any, network: Perceptron) -> Tensor:
     """Return the index of the output of every row's label."""
     n_outputs = len(network.params[-1])
     if network.classes is None:
-        if isinstance(y, Tensor):
+        if isinstance(y, Tensor) and not y.is_floating_point():
             return y
-        index = np.asarray(y)
+        index = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
         if index.dtype.kind not in "iu" or (index < 0).any() or (index >= n_outputs).any():
             raise ValueError(
                 f"y must hold the index of every row's output, integers from 0 to {n_outputs - 1}, got "
-                f"{np.unique(index)}."
+                f"{quoted(np.unique(index).tolist())}."
             )
     else:
         labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
         matches = labels[..., None] == network.classes
         if not matches.any(axis=-1).all():
             unknown = np.unique(labels[~matches.any(axis=-1)])
-            raise ValueError(f"y has {unknown}, which are not among the classes {network.classes}.")
+            raise ValueError(
+                f"y has labels that the model doesn't know: {quoted(unknown.tolist())}; it knows "
+                f"{quoted(network.classes.tolist())}."
+            )
         index = matches.argmax(axis=-1)
     return torch.tensor(index.astype(np.int64), device=network.params[0].device)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skantidistill._checks import check_column_values, check_count, check_mask
+from skantidistill._checks import check_column_values, check_count, check_mask, nearest, quoted
 from skantidistill.measures import KINDS
 from skantidistill.perturbations import BALLS
 
@@ -19,7 +19,7 @@ def check_settings(kind: Any, given: dict[str, Any], n_draws: Any = 1) -> dict[s
     Settings that depend on the features, and ``scoring``, are checked with the data.
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; use one of {sorted(KINDS)}.")
+        raise ValueError(f"kind={quoted(kind)} is unknown; use one of {sorted(KINDS)}.{nearest(kind, KINDS)}")
     check_count(n_draws, "n_draws")
     defaults = KINDS[kind].defaults
     settings = dict(defaults)
@@ -29,15 +29,18 @@ def check_settings(kind: Any, given: dict[str, Any], n_draws: Any = 1) -> dict[s
         if name not in defaults:
             takers = [other for other in KINDS if name in KINDS[other].defaults]
             raise ValueError(
-                f"{name}={value!r} is no parameter of kind={kind!r}, but of {takers}; leave it out. "
+                f"{name}={quoted(value)} is no parameter of kind={kind!r}, but of {takers}; leave it out. "
                 f"{kind} takes {sorted(defaults)}."
             )
         if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError(f"{name}={value!r} is unknown; use one of {_CHOICES[name]}.")
+            raise ValueError(
+                f"{name}={quoted(value)} is unknown; use one of {_CHOICES[name]}."
+                f"{nearest(value, _CHOICES[name])}"
+            )
         if name in ("n_steps", "n_restarts"):
             check_count(value, name)
         if name in ("random_start", "relative") and not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}={value!r} must be True or False.")
+            raise TypeError(f"{name}={quoted(value)} must be True or False.")
         settings[name] = value
     if kind == "certified" and settings["norm"] != "linf":
         raise ValueError(
@@ -61,8 +64,8 @@ def check_by_feature(settings: dict[str, Any], n_features: int, columns: Any) ->
         step = check_column_values(settings["step_size"], n_features, "step_size", columns)
         if not np.all(step):
             raise ValueError(
-                f"step_size={settings['step_size']!r} has a step of length 0; use positive lengths, and "
-                "mutable to freeze features."
+                f"step_size={quoted(settings['step_size'])} has a step of length 0; use positive lengths, "
+                "and mutable to freeze features."
             )
         checked["step_size"] = step
     return checked
@@ -74,9 +77,12 @@ def check_strengths(kind: str, epsilons: Any, n_features: int, columns: Any) -> 
     if (
         not hasattr(given, "__len__")
         or getattr(given, "ndim", 1) == 0
-        or isinstance(given, (str, bytes, dict))
+        or isinstance(given, (str, bytes, dict, set, frozenset))
     ):
-        raise TypeError(f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score.")
+        raise TypeError(
+            f"epsilons={quoted(epsilons)} must be a sequence, such as [0, 0.05, 0.1]; for one strength use "
+            "robustness_score."
+        )
     if len(given) == 0:
         raise ValueError("epsilons is empty; give at least one strength.")
     strengths = [check_column_values(e, n_features, "epsilon", columns) for e in given]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import column_or_1d
 
 from skantidistill._checks import (
     FLOATS,
@@ -18,6 +17,9 @@ from skantidistill._checks import (
     check_inside,
     check_weight,
     encode_labels,
+    nearest,
+    quoted,
+    read_labels,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.measures import ATTACKS, KINDS, Trial
@@ -319,7 +321,10 @@ def adversarial_examples(
     True
     """
     if not isinstance(kind, str) or kind not in ATTACKS:
-        raise ValueError(f"kind={kind!r} makes no adversarial examples; use one of {sorted(ATTACKS)}.")
+        raise ValueError(
+            f"kind={quoted(kind)} makes no adversarial examples; use one of {sorted(ATTACKS)}."
+            f"{nearest(kind, ATTACKS)}"
+        )
     given = {
         "norm": norm,
         "n_steps": n_steps,
@@ -363,7 +368,7 @@ def _prepare(
 
 def _check_labels(y: Any, X: Any, classes: np.ndarray) -> np.ndarray:
     """Return the index of every row's label."""
-    labels = column_or_1d(y, warn=True)
+    labels = read_labels(y, "y")
     if len(labels) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows but y has {len(labels)} labels; give one label a row.")
     return encode_labels(labels, classes, "y", "the estimator")

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import UNUSED
 
-from skantidistill._checks import check_column_values
-from skantidistill.perturbation_settings import check_settings
+from skantidistill._checks import check_bounds, check_column_values
+from skantidistill.perturbation_settings import check_by_feature, check_settings
 from skantidistill.robustness import robustness_score
 from skantidistill.scoring import find_scorer
 
@@ -104,8 +104,8 @@ def make_robustness_scorer(
     Raises
     ------
     TypeError, ValueError
-        If the kind is unknown, or does not take what is given, or epsilon is one number and negative or not
-        finite; what depends on the data is checked there.
+        If the kind is unknown, or does not take what is given, or a value of epsilon, step_size or bounds is
+        wrong; what depends on the data is checked there.
 
     Examples
     --------
@@ -133,6 +133,7 @@ def make_robustness_scorer(
     }
     check_settings(kind, given, n_draws)
     find_scorer(scoring)
-    if np.ndim(epsilon) == 0:
-        check_column_values(epsilon, 1, "epsilon")
+    check_column_values(epsilon, np.size(epsilon), "epsilon")
+    check_by_feature({"step_size": step_size}, np.size(step_size), None)
+    check_bounds(bounds, None)
     return RobustnessScorer(kind, epsilon, bounds=bounds, n_draws=n_draws, random_state=random_state, **given)

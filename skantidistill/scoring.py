@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 
+from skantidistill._checks import nearest, quoted
 from skantidistill.answers import AnswersByLogits
 
 __all__ = ["PerturbedClassifier", "Points", "Tally", "find_scorer"]
@@ -54,8 +55,8 @@ def find_scorer(scoring: Any, weighted: bool = False) -> Callable[..., Any] | No
     scorer = _find_scorer(scoring)
     if weighted and scorer is not None and not _takes_weight(scorer):
         raise TypeError(
-            f"scoring={scoring!r} takes no sample_weight; leave sample_weight out, or give a scorer that "
-            "takes it, such as a function (estimator, X, y, sample_weight)."
+            f"scoring={quoted(scoring)} takes no sample_weight; leave sample_weight out, or give a scorer "
+            "that takes it, such as a function (estimator, X, y, sample_weight)."
         )
     return scorer
 
@@ -74,11 +75,12 @@ def _find_scorer(scoring: Any) -> Callable[..., Any] | None:
             raise ValueError(
                 f"scoring={scoring!r} is unknown; use a name in sklearn.metrics.get_scorer_names(), such as "
                 "'balanced_accuracy', a function (estimator, X, y), or None for the accuracy."
+                f"{nearest(scoring, get_scorer_names())}"
             )
         return get_scorer(scoring)
     if not callable(scoring):
         raise TypeError(
-            f"scoring={scoring!r} is neither a name nor a function; give one name such as "
+            f"scoring={quoted(scoring)} is neither a name nor a function; give one name such as "
             "'balanced_accuracy', one function (estimator, X, y), or None for the accuracy."
         )
     return check_scoring(scoring=scoring)
@@ -148,7 +150,7 @@ class Tally:
         score = self.scorer(view, self.X, self.classes[self.y], **weights)
         if not isinstance(score, Real):
             raise TypeError(
-                f"scoring returned {score!r}, a {type(score).__name__}; it must return one number."
+                f"scoring returned {quoted(score)}, a {type(score).__name__}; it must return one number."
             )
         return float(score)
 

@@ -20,11 +20,15 @@ from skantidistill._checks import (
     check_bounds,
     check_column_values,
     check_inside,
+    check_numbers,
     check_same_kind,
+    nearest,
+    quoted,
     warn_user,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
+from skantidistill.network import ACTIVATIONS
 from skantidistill.old_data import OldData, all_labels
 from skantidistill.starts import STARTS, check_same_hidden_layers, is_start, transfer
 from skantidistill.teachers import name_outputs
@@ -49,10 +53,11 @@ WIDE = 1.0
 
 def check_settings(student: Any, X: Any, old: OldData | None) -> None:
     """Check what depends on the data or on several parameters at once."""
+    check_numbers(student)
     if isinstance(student.start, str) and student.start not in STARTS:
         raise ValueError(
             f"start={student.start!r} is unknown; use one of {sorted(STARTS)}, or a function "
-            "(growth, random_state) -> parameters."
+            f"(growth, random_state) -> parameters.{nearest(student.start, STARTS)}"
         )
     _check_device(student.device)
     check_callbacks(student.callbacks)
@@ -129,7 +134,14 @@ def _warn_of_delta(student: Any, blueprint: Blueprint, std: np.ndarray) -> None:
 def _check_device(device: str) -> None:
     """Raise a ValueError if torch can't compute on a device here."""
     try:
-        torch.empty(0, device=device)
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device={device!r} is no device of torch; use for example 'cpu', 'cuda' for a GPU of NVIDIA, or "
+            "'mps' for Apple's."
+        ) from None
+    try:
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={device!r} can't be used here ({reason}); use for example 'cpu'.") from None
@@ -149,7 +161,9 @@ def split_rows(
     except ValueError as error:
         raise ValueError(
             f"validation_fraction={student.validation_fraction} of {len(index)} rows can't be set aside for "
-            f"early_stopping: {error}"
+            f"early_stopping ({str(error).rstrip('.')}). Every class needs 2 rows, and both parts as many "
+            f"rows as there are classes, {len(np.unique(y[index]))}; change validation_fraction, or set "
+            "early_stopping=False."
         ) from None
 
 
@@ -185,9 +199,13 @@ def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features
     hidden = getattr(teacher, "hidden_layer_sizes", None if hasattr(teacher, "estimator") else ())
     if hidden is None or isinstance(hidden, str):
         return
-    sizes = (old.X.shape[1], *np.atleast_1d(np.asarray(hidden, dtype=int)).tolist(), len(classes))
-    weights = tuple(np.zeros((n_out, n_in)) for n_in, n_out in pairwise(sizes))
     activation = getattr(teacher, "activation", None) or "relu"
+    widths = np.atleast_1d(hidden)
+    wrong = widths.ndim > 1 or (widths.size and (widths.dtype.kind not in "iu" or (widths < 1).any()))
+    if wrong or activation not in ACTIVATIONS:
+        return  # the teacher itself says so when it is fitted
+    sizes = (old.X.shape[1], *widths.tolist(), len(classes))
+    weights = tuple(np.zeros((n_out, n_in)) for n_in, n_out in pairwise(sizes))
     sketch = Blueprint(weights, tuple(np.zeros(n) for n in sizes[1:]), activation, classes)
     sketch = name_outputs(sketch, student.teacher_classes)
     check_same_kind(y, sketch.classes, "y")
@@ -203,9 +221,13 @@ def hidden_layer_sizes(student: Any, teacher: Blueprint | None) -> tuple[int, ..
         if teacher is not None and teacher.hidden_layer_sizes:
             return tuple(2 * n for n in teacher.hidden_layer_sizes)
         return (100,) if teacher is None else (max(100, 2 * len(teacher.classes)),)
-    sizes = np.atleast_1d(np.asarray(sizes))
+    try:
+        sizes = np.atleast_1d(sizes)
+    except ValueError:  # ragged
+        sizes = np.empty((0, 0))
     if sizes.ndim != 1 or (sizes.size and (sizes.dtype.kind not in "iu" or (sizes < 1).any())):
         raise ValueError(
-            f"hidden_layer_sizes={student.hidden_layer_sizes!r} must be positive integers, one a layer."
+            f"hidden_layer_sizes={quoted(student.hidden_layer_sizes)} must be positive integers, one a "
+            "layer; give for example (100,), (64, 32) or 'auto'."
         )
     return tuple(int(n) for n in sizes)

@@ -20,7 +20,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skantidistill._checks import BaseSearchCV, check_labels
+from skantidistill._checks import BaseSearchCV, check_labels, quoted
 from skantidistill.blueprint import Blueprint
 from skantidistill.scaling import bare_scalers, check_scalers, compose, read_scaler
 
@@ -92,8 +92,8 @@ def name_outputs(blueprint: Blueprint, classes: Any) -> Blueprint:
         labels = np.array(check_labels(labels, "teacher_classes").tolist())
     if labels.shape != blueprint.classes.shape or len(np.unique(labels)) != len(labels):
         raise ValueError(
-            f"teacher_classes={classes!r} does not name the teacher's {len(blueprint.classes)} outputs; "
-            "give one distinct label for each, in the order of its outputs."
+            f"teacher_classes={quoted(classes)} does not name the teacher's {len(blueprint.classes)} "
+            "outputs; give one distinct label for each, in the order of its outputs."
         )
     return replace(blueprint, classes=labels)
 

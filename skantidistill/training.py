@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
 from skorch.helper import predefined_split
 from torch import Tensor
 
+from skantidistill._checks import quoted
 from skantidistill.epochs import EndTraining, Monitor, PrintEpochs, ProgressBar, Stopping
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
@@ -156,6 +157,14 @@ def train(
         net.partial_fit(rows)
     except _Interrupted:
         raise KeyboardInterrupt from None
+    except KeyError as error:
+        if "history" in str(error):  # skorch's words
+            columns = ", ".join(sorted(set(net.history[-1]) - {"batches"}))
+            error.add_note(
+                f"A callback reads this from the history, which has {columns}; valid_loss and valid_acc need "
+                "early_stopping=True. Give the callback monitor='train_loss', say."
+            )
+        raise
     finally:
         for callback in watching:
             if isinstance(callback, ProgressBar):
@@ -181,7 +190,10 @@ def check_callbacks(callbacks: Any) -> list[Any]:
         callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
-            raise TypeError(f"callbacks has {given!r}, which is no skorch callback; see skorch.callbacks.")
+            raise TypeError(
+                f"callbacks has {quoted(given)}, which is no skorch callback; give those of "
+                "skorch.callbacks, such as [LRScheduler()]."
+            )
     return clone(list(callbacks or []), safe=False)
 
 
@@ -307,5 +319,6 @@ def _check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> No
 def _divergence(stage: str, epoch: int, what: str) -> str:
     return (
         f"Training diverged in {stage} {epoch}: first {what} became infinite or NaN. Scale X (for "
-        "example by StandardScaler), or lower the learning rate or the weight (lambda_...) of that term."
+        "example by StandardScaler), or lower learning_rate_init (in phi: phi_learning_rate_init) or the "
+        "weight of that term (lambda_noise for 'noise' and so on, alpha for 'penalty')."
     )

@@ -5,6 +5,7 @@ import warnings
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -14,10 +15,11 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from skorch.callbacks import EarlyStopping
 
 from skantidistill import AntiDistilledMLPClassifier, training
 from skantidistill.starts import STARTS
-from tests.problems import digits, fitted_teacher, old_rows, quick
+from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -176,7 +178,8 @@ def test_negative_or_senseless_weights(name, value):
     [
         (-0.1, ("delta=-0.1", "not negative")),
         (np.nan, ("delta=nan", "finite")),
-        (np.full(64, -1.0), ("delta=", "not negative")),
+        (np.full(64, -1.0), ("delta is -1.0 for feature 0; it must be finite and not negative",)),
+        (np.float64(-1), ("delta=-1.0 must be finite",)),
         (np.ones(3), ("delta has shape (3,)", "X has 64 features", "(64,)")),
     ],
 )
@@ -319,7 +322,7 @@ def test_bad_parameters_name_what_would_work(params, words):
 def test_divergence_names_the_term_that_went_first(stage):
     steps = {"phi": {"phi_learning_rate_init": 1e30}, "Iteration": {"learning_rate_init": 1e30}}[stage]
     student = quick(fitted_teacher(), **steps)
-    words = ("Training diverged in " + stage, "became infinite or NaN", "lower the learning rate")
+    words = ("Training diverged in " + stage, "became infinite or NaN", "phi_learning_rate_init")
     refuse(student, ValueError, *words, X=digits()[0].astype(np.float32), during_training=True)
 
 
@@ -385,7 +388,16 @@ def test_a_teacher_of_one_class_is_refused():
 def test_too_few_rows_to_set_aside():
     X, y = digits()
     student = quick(fitted_teacher(), early_stopping=True)
-    refuse(student, ValueError, "validation_fraction=0.1 of 40 rows can't be set aside", X=X[:40], y=y[:40])
+    words = ("validation_fraction=0.1 of 40 rows can't be set aside", "as many rows as there are classes, 6;")
+    refuse(student, ValueError, *words, X=X[:40], y=y[:40])
+
+
+def test_labels_that_the_teacher_means_otherwise():
+    y = 1 - np.isin(digits("integers")[1], [4, 9])
+    classes = [0, 1, 2]  # 0 and 1 stand for others than y's
+    words = ("If [0, 1] are y's own labels", "name its outputs in y's labels by teacher_classes")
+    with pytest.warns(UserWarning, match="have no row in y"):
+        refuse(quick(fitted_teacher(), teacher_classes=classes), ValueError, *words, y=y)
 
 
 @pytest.mark.parametrize(
@@ -429,3 +441,122 @@ def test_a_frozen_teacher_that_is_not_fitted():
     words = "FrozenEstimator around a MLPClassifier that is not fitted"
     refuse(quick(frozen), ValueError, words)
     refuse(quick(frozen), ValueError, words, teacher_rows=old_rows())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alpha",
+        "batch_size",
+        "lambda_ce",
+        "lambda_noise",
+        "lambda_teacher",
+        "lambda_trace",
+        "parameter_noise_std",
+    ],
+)
+def test_switches_are_no_numbers(name):
+    words = f"{name}=True is no number; give one, such as {name}=1."
+    refuse(quick(fitted_teacher(), **{name: True}), TypeError, words)
+
+
+def test_ragged_layers():
+    words = "hidden_layer_sizes=[[1], [1, 2]] must be positive integers, one a layer; give for example (100,)"
+    refuse(quick(fitted_teacher(), hidden_layer_sizes=[[1], [1, 2]]), ValueError, words)
+
+
+@pytest.mark.parametrize("bounds", ["01", (None, 1), (0, "1"), (False, True)])
+def test_bounds_that_are_no_numbers(bounds):
+    words = f"bounds={bounds!r} is not a pair (low, high) of numbers; give for example (0, 1), (0, np.inf)"
+    refuse(quick(fitted_teacher(), bounds=bounds), ValueError, words)
+
+
+def test_a_device_that_holds_no_values_and_one_that_is_none():
+    refuse(quick(fitted_teacher(), device="meta"), ValueError, "device='meta' can't be used here")
+    words = "device='gpu' is no device of torch; use for example 'cpu', 'cuda' for a GPU of NVIDIA"
+    refuse(quick(fitted_teacher(), device="gpu"), ValueError, words)
+
+
+def test_a_misspelt_start():
+    words = ("start='xaviar' is unknown", "Did you mean 'xavier'?")
+    refuse(quick(fitted_teacher(), start="xaviar"), ValueError, *words)
+
+
+@pytest.mark.parametrize(("odd", "types"), [(3, "['int', 'str']"), (None, "['NoneType', 'str']")])
+def test_labels_of_several_types(odd, types):
+    X, y = digits()
+    mixed = y.astype(object)
+    mixed[0] = odd
+    refuse(quick(fitted_teacher()), ValueError, f"y mixes labels of the types {types}", y=mixed)
+    pairs = pd.Series([(label, 0) for label in y])
+    refuse(
+        quick(fitted_teacher()),
+        ValueError,
+        "y has labels of the types ['tuple']; give labels of one",
+        y=pairs,
+    )
+    if odd is not None:
+        words = "teacher_data mixes labels of the types"
+        refuse(quick(fitted_teacher()), ValueError, words, teacher_data=(X, mixed))
+
+
+def test_integers_in_an_array_of_objects_are_labels():
+    X, y = digits("integers")
+    student = quick().fit(X, y.astype(object))
+    assert student.classes_.dtype.kind == "i"
+    assert same_parameters(student, quick().fit(X, y))
+
+
+def test_labels_of_teacher_data_that_are_none_or_several_a_row():
+    X, y = digits()
+    words = "teacher_data has no labels, but None; give one label a row."
+    refuse(quick(fitted_teacher()), TypeError, words, teacher_data=(X, None))
+    words = "teacher_data: y should be a 1d array, got an array of shape (480, 2)"
+    refuse(quick(fitted_teacher()), ValueError, words, teacher_data=(X, np.c_[y, y]))
+
+
+def test_weights_in_a_dict_name_their_parameter():
+    words = "sample_weight: float() argument must be a string or a real number, not 'dict'"
+    refuse(quick(fitted_teacher()), TypeError, words, sample_weight={"one": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"alpha": "x"}, "The 'alpha' parameter of MLPClassifier must be"),
+        ({"hidden_layer_sizes": "x"}, "The 'hidden_layer_sizes' parameter of MLPClassifier must be"),
+        ({"activation": "gelu"}, "The 'activation' parameter of MLPClassifier must be"),
+        ({"hidden_layer_sizes": (-4,)}, "hidden_layer_sizes must be > 0, got [-4]"),
+    ],
+)
+def test_wrong_parameters_of_an_unfitted_teacher_are_told_by_the_teacher(params, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        quick(MLPClassifier(**params)).fit(*digits(), teacher_rows=old_rows())
+
+
+@pytest.mark.parametrize("teacher", [None, "a teacher"])
+def test_what_is_no_estimator_has_no_parameters_to_set(teacher):
+    words = f"teacher__alpha can't be set: teacher={teacher!r} has no parameters. Give an unfitted teacher"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        quick(teacher).set_params(teacher__alpha=1.0)
+
+
+def test_later_calls_of_partial_fit_check_what_the_first_one_does():
+    X, y = digits()
+    for settings, words in [
+        ({"device": "gpu"}, "device='gpu' is no"),
+        ({"bounds": (0, 0.5)}, "outside bounds"),
+    ]:
+        student = quick(fitted_teacher()).partial_fit(X, y, classes=np.unique(y)).set_params(**settings)
+        with pytest.raises(ValueError, match=words):
+            student.partial_fit(X, y)
+
+
+def test_a_callback_that_watches_what_is_not_there_is_told_what_is():
+    with pytest.raises(KeyError, match="valid_loss") as caught:
+        quick(fitted_teacher(), callbacks=[EarlyStopping()]).fit(*digits())
+    (note,) = caught.value.__notes__
+    assert "valid_loss and valid_acc need early_stopping=True" in note
+    assert "train_loss" in note.split(";")[0]
+    quick(fitted_teacher(), callbacks=[EarlyStopping()], early_stopping=True).fit(*digits())
+    quick(fitted_teacher(), callbacks=[EarlyStopping(monitor="train_loss")]).fit(*digits())

@@ -336,9 +336,24 @@ def test_smooth_activations_need_labels(activation):
         ),
         ("The trace", lambda: exact_rows(net.params, inputs, logits, activation)),
     ]:
-        message = f"{name} needs y, the label of every row, for activation={activation!r}"
+        why = "for it differentiates" if name == "hutchinson_trace" else f"for activation={activation!r}"
+        message = f"{name} needs y, the label of every row, {why}"
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
+
+
+def test_signs_and_probes_that_are_no_tensors_are_refused():
+    net = make_network((2, 3, 3), "relu", seed=0)
+    remedy = re.escape("torch.Generator().manual_seed(0) will do.")
+    for signs in (None, 3, [[1, 1, 1]], "a"):
+        with pytest.raises(TypeError, match=f"signs must be a tensor .*got {type(signs).__name__}; {remedy}"):
+            sampled_trace(net.params, net.X, signs)
+    for probes in (None, 3, [p.detach().numpy() for p in net.params]):
+        with pytest.raises(TypeError, match=f"probes must be a tuple of tensors .*{remedy}"):
+            hutchinson_trace(net.params, net.X, net.y, probes)
+    with pytest.raises(ValueError, match=re.escape("probes of shapes [(3, 2), (3,)] do not fit; give those")):
+        hutchinson_trace(net.params, net.X, net.y, net.params[:2])
+    assert torch.isfinite(hutchinson_trace(net.params, net.X, net.y, list(net.params)))
 
 
 # --- derivatives ---------------------------------------------------------------------------------

@@ -323,6 +323,29 @@ def test_more_rows_than_pictures_can_be_seen_are_refused(linear, digits):
         AdversarialExamplesDisplay.from_estimator(linear, digits[0][:41], digits[1][:41])
 
 
+@pytest.mark.parametrize("shape", [("a", "b"), (-8, -8), (8.0, 8.0)])
+def test_pictures_have_whole_positive_sides(linear, digits, shape):
+    message = f"image_shape={shape} must be a pair (height, width) of positive integers, such as (1, 64)."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AdversarialExamplesDisplay.from_estimator(linear, digits[0][:2], digits[1][:2], image_shape=shape)
+
+
+def test_images_must_come_as_rows(linear, digits):
+    X, y = digits[0][:2], digits[1][:2]
+    for some, shape in [(X.reshape(2, 8, 8), "(2, 8, 8)"), (X[0], "(64,)"), (None, "()")]:
+        with pytest.raises(ValueError, match=re.escape(f"X has shape {shape}; give rows, of shape (n_")):
+            AdversarialExamplesDisplay.from_estimator(linear, some, y)
+
+
+def test_curves_come_in_a_dict_of_lists(linear, digits):
+    curve = robustness_curve(linear, *digits, epsilons=EPSILONS)
+    for curves in (curve, [curve], {"linear": curve}):
+        with pytest.raises(TypeError, match=r"^curves=.* must be a dict of names and lists of curves"):
+            RobustnessCurveDisplay(curves).plot()
+    with pytest.raises(TypeError, match=r"^certificates=.* must be a dict of names and lists of curves"):
+        RobustnessCurveDisplay({"linear": [curve]}, certificates={"linear": curve}).plot()
+
+
 def test_pictures_of_sparse_rows_are_drawn(student, digits):
     X, y = digits[0][:2], digits[1][:2]
     sparse = AdversarialExamplesDisplay.from_estimator(student, csr_matrix(X), y)
@@ -330,7 +353,9 @@ def test_pictures_of_sparse_rows_are_drawn(student, digits):
     assert_array_equal(
         sparse.X_adversarial, AdversarialExamplesDisplay.from_estimator(student, X, y).X_adversarial
     )
-    with pytest.raises(ValueError, match=re.escape("image_shape=4 must be a pair (height, width).")):
+    with pytest.raises(
+        ValueError, match=re.escape("image_shape=4 must be a pair (height, width) of positive")
+    ):
         AdversarialExamplesDisplay.from_estimator(student, X, y, image_shape=4)
 
 

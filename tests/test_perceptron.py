@@ -171,6 +171,48 @@ def test_other_models_are_refused():
             exact_trace(model, torch.ones(3, 2))
 
 
+def test_a_class_is_no_model():
+    with pytest.raises(TypeError, match="The class Sequential can't be read as a network of live tensors"):
+        exact_trace(nn.Sequential, torch.ones(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda *p: (), ValueError, "Parameters of shapes [] do not make one network; give (W_1, b_1, ..."),
+        (lambda *p: p[:3], ValueError, "Parameters of shapes [(3, 2), (3,), (3, 3)] do not make one network"),
+        (
+            lambda W, b, V, c: (W, b, V[:, :2], c),
+            ValueError,
+            "where every n_in is the n_out of the layer below",
+        ),
+        (lambda W, b, V, c: (W, b[:2], V, c), ValueError, "weights (n_out, n_in) and biases (n_out,)"),
+        (lambda W, b, V, c: (W[0], b, V, c), ValueError, "Parameters of shapes [(2,), (3,), (3, 3), (3,)]"),
+        (lambda W, *p: (W.numpy(), *p), TypeError, "A parameter of the network is of ndarray; give tensors"),
+        (lambda W, *p: (W.long(), *p), TypeError, "is of torch.int64; give tensors of floats"),
+    ],
+)
+def test_parameters_that_are_no_network_are_named(change, error, message):
+    net = make_network((2, 3, 3), "relu", seed=1)
+    assert read_problem(net.params, net.X).activation == "relu"
+    with pytest.raises(error, match=re.escape(message)):
+        read_problem(change(*(p.detach() for p in net.params)), net.X)
+
+
+def test_inputs_that_are_no_numbers_of_the_parameters_precision_are_named():
+    net = make_network((2, 3, 3), "relu", seed=1)
+    message = "X is of torch.float32, the parameters are of torch.float64; give X.to(torch.float64)."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        read_problem(net.params, net.X.float())
+    assert read_problem(net.params, net.X.float().numpy()).X.dtype == torch.float64
+    for name, words in {
+        "X": {"X": [["a", "b"]]},
+        "weight": {"X": net.X, "weight": ["a"] * len(net.X)},
+    }.items():
+        with pytest.raises(TypeError, match=f"{name} of dtype <U1 does not hold numbers"):
+            read_problem(net.params, **words)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -178,9 +220,10 @@ def test_other_models_are_refused():
         ({"X": np.ones(2)}, "X of shape (2,) does not fit"),
         ({"y": np.zeros(2, int)}, "y of shape (2,) does not fit X; give one value for each of its 3 rows"),
         ({"weight": torch.ones(3, 1)}, "weight of shape (3, 1) does not fit X"),
-        ({"y": np.array([0, 1, 3])}, "integers from 0 to 2, got [0 1 3]"),
-        ({"y": np.array([0, -1, 1])}, "integers from 0 to 2, got [-1  0  1]"),
+        ({"y": np.array([0, 1, 3])}, "integers from 0 to 2, got [0, 1, 3]"),
+        ({"y": np.array([0, -1, 1])}, "integers from 0 to 2, got [-1, 0, 1]"),
         ({"y": np.array([0.0, 1.0, 1.0])}, "integers from 0 to 2"),
+        ({"y": torch.tensor([0.0, 1.0, 1.0])}, "integers from 0 to 2, got [0.0, 1.0]"),
         ({"activation": "gelu"}, "activation='gelu' is unknown; use one of"),
     ],
 )
@@ -197,7 +240,7 @@ def test_what_contradicts_a_model_is_named():
             ValueError, match=re.escape("activation='tanh' differs from the model's own, 'relu'")
         ):
             read_problem(model, net.X, activation="tanh")
-    with pytest.raises(ValueError, match=re.escape("y has ['dog'], which are not among the classes")):
+    with pytest.raises(ValueError, match=re.escape("y has labels that the model doesn't know: ['dog']; it")):
         read_problem(blueprint(net), net.X, np.array(["ant", "dog", "bee"]))
     assert read_problem(net.params, net.X).activation == "relu"
 

@@ -12,7 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
-from skantidistill import AntiDistilledMLPClassifier, measures, robustness_curve, robustness_score
+from skantidistill import (
+    AntiDistilledMLPClassifier,
+    adversarial_examples,
+    measures,
+    robustness_curve,
+    robustness_score,
+)
 from skantidistill.blueprint import Blueprint
 from skantidistill.network import forward
 from skantidistill.teachers import read_teacher
@@ -337,7 +343,10 @@ def test_frames_and_lists_are_taken_as_the_estimator_takes_them():
             "widen bounds or clip the input.",
         ),
         ({"bounds": (1, 0)}, "bounds=(1, 0) must have low < high for every feature."),
-        ({"bounds": 3}, "bounds=3 is not a pair (low, high) of numbers; give for example (0, 1), or None."),
+        (
+            {"bounds": 3},
+            "bounds=3 is not a pair (low, high) of numbers; give for example (0, 1), (0, np.inf)",
+        ),
         (
             {"bounds": ([0, 1], 9)},
             "bounds have shapes (2,) and (), but X has 4 features; give scalars or arrays of shape (4,).",
@@ -395,5 +404,59 @@ def test_scalar_and_per_feature_epsilons_may_be_mixed():
 def test_one_epsilon_is_no_curve():
     X, y = load_iris(return_X_y=True)
     model = LogisticRegression(max_iter=1000).fit(X, y)
-    with pytest.raises(TypeError, match=re.escape("epsilons=0.1 must be a sequence; for one strength use")):
+    with pytest.raises(
+        TypeError, match=re.escape("epsilons=0.1 must be a sequence, such as [0, 0.05, 0.1]; for")
+    ):
         robustness_curve(model, X, y, epsilons=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "meant"),
+    [
+        ({"kind": "fsgm"}, "fgsm"),
+        ({"kind": "PGD"}, "pgd"),
+        ({"kind": "param_noise"}, "parameter_noise"),
+        ({"norm": "L2"}, "l2"),
+        ({"scoring": "Accuracy"}, "accuracy"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(changes, meant):
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(ValueError, match=re.escape(f"Did you mean '{meant}'?") + "$"):
+        robustness_score(model, X, y, **changes)
+    with pytest.raises(ValueError, match=re.escape("use one of ['fgsm', 'pgd'].") + "$"):
+        adversarial_examples(model, X, y, "zzz")
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (None, TypeError, "y has no labels, but None; give one label a row."),
+        (
+            ["a", *[0] * 149],
+            ValueError,
+            "y mixes labels of the types ['int', 'str']; give labels of one type",
+        ),
+        ([None, *[0] * 149], ValueError, "y mixes labels of the types ['NoneType', 'int']"),
+    ],
+)
+def test_labels_that_are_none_or_mixed_are_refused(y, error, message):
+    X, truth = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, truth)
+    with pytest.raises(error, match=re.escape(message)):
+        robustness_score(model, X, y if y is None else np.array(y, dtype=object))
+    assert robustness_score(model, X, truth.astype(object)) == robustness_score(model, X, truth)
+
+
+def test_messages_are_short_whatever_they_quote():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(ValueError, match=r"^y has labels that the estimator doesn't know: \[3") as caught:
+        robustness_score(model, X, y + np.arange(3, 153))
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match=r"^bounds=\[0, 1, 2, 3, .* \.\.\. is not a pair") as caught:
+        robustness_score(model, X, y, bounds=list(range(10_000)))
+    assert len(str(caught.value)) < 300
+    with pytest.raises(TypeError, match=r"^scoring=<object object> is neither a name nor a function"):
+        robustness_score(model, X, y, scoring=object())

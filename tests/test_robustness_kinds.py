@@ -732,9 +732,9 @@ def test_series_of_epsilon_and_bounds_are_matched_by_name():
     assert held(lambda s: s.to_numpy(), epsilon=False) != expected
 
 
-@pytest.mark.parametrize("epsilons", [np.array(0.1), "0.1", {0.1: 1}, 0.1], ids=repr)
+@pytest.mark.parametrize("epsilons", [np.array(0.1), "0.1", {0.1: 1}, {0.1}, 0.1], ids=repr)
 def test_strengths_that_are_no_sequence_are_refused(epsilons):
-    message = f"epsilons={epsilons!r} must be a sequence; for one strength use robustness_score."
+    message = f"epsilons={epsilons!r} must be a sequence, such as [0, 0.05, 0.1]; for one strength use"
     with pytest.raises(TypeError, match=re.escape(message)):
         robustness_curve(fit_logistic(3), *make_rows(), epsilons=epsilons)
 
@@ -748,10 +748,8 @@ def test_a_list_is_no_kind_of_adversarial_examples():
 def test_weights_need_a_scorer_that_takes_them():
     model, (X, y) = fit_logistic(3), make_rows()
     weight = np.linspace(0.1, 2, len(y))
+    message = "takes no sample_weight; leave sample_weight out, or give a scorer that"
     for scoring in ("adjusted_rand_score", lambda e, X, y: 0.5):
-        message = (
-            f"scoring={scoring!r} takes no sample_weight; leave sample_weight out, or give a scorer that"
-        )
         with pytest.raises(TypeError, match=re.escape(message)):
             robustness_score(model, X, y, scoring=scoring, sample_weight=weight)
         assert np.isfinite(robustness_score(model, X, y, scoring=scoring))

@@ -123,6 +123,11 @@ def test_weights_are_routed_to_a_scorer_that_asks():
         ({"scoring": "niceness"}, "scoring='niceness' is unknown; use a name in"),
         ({"kind": "pgd", "epsilon": -1}, "epsilon=-1 must be finite and not negative."),
         ({"epsilon": np.nan}, "epsilon=nan must be finite and not negative."),
+        ({"epsilon": [0.1, -2.0]}, "epsilon is -2.0 for feature 1; it must be finite and not negative."),
+        ({"kind": "pgd", "step_size": -1}, "step_size=-1 must be finite and not negative."),
+        ({"kind": "pgd", "step_size": 0}, "step_size=0 has a step of length 0"),
+        ({"bounds": 3}, "bounds=3 is not a pair (low, high) of numbers"),
+        ({"bounds": (1, 0)}, "bounds=(1, 0) must have low < high for every feature."),
     ],
 )
 def test_bad_values_are_refused_when_the_scorer_is_made(call, message):
@@ -133,6 +138,9 @@ def test_bad_values_are_refused_when_the_scorer_is_made(call, message):
 def test_strengths_by_feature_are_checked_with_the_data():
     X, y = make_rows()
     assert 0 < make_robustness_scorer("fgsm", [0.1, 0, 0, 0])(fit_mlp(), X, y) < 1
+    short = make_robustness_scorer("fgsm", [0.1, 0])
+    with pytest.raises(ValueError, match=re.escape("epsilon has shape (2,), but X has 4 features; give")):
+        short(fit_mlp(), X, y)
     with pytest.raises(TypeError, match=re.escape("epsilon='much' is no number; give a number >= 0")):
         make_robustness_scorer("fgsm", "much")
 

@@ -749,7 +749,8 @@ def test_skorchs_gradient_clipping_shortens_the_steps():
 def divergence(stage, what):
     return re.escape(
         f"Training diverged in {stage}: first {what} became infinite or NaN. Scale X (for example by "
-        "StandardScaler), or lower the learning rate or the weight (lambda_...) of that term."
+        "StandardScaler), or lower learning_rate_init (in phi: phi_learning_rate_init) or the weight of that "
+        "term (lambda_noise for 'noise' and so on, alpha for 'penalty')."
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from skantidistill._checks import quoted
 from skantidistill.displays.figures import find_axes
 from skantidistill.robustness import adversarial_examples
 from skantidistill.teachers import read_teacher
@@ -99,6 +100,11 @@ class AdversarialExamplesDisplay:
             If there are more than 40 rows or ``image_shape`` does not hold the features, and as
             :func:`skantidistill.adversarial_examples`.
         """
+        if np.ndim(X) != 2 and not issparse(X):
+            raise ValueError(
+                f"X has shape {np.shape(X)}; give rows, of shape (n_samples, n_features): images become "
+                "rows by X.reshape(len(X), -1), one row x by [x]."
+            )
         n_rows = X.shape[0] if issparse(X) else len(X)
         if n_rows > MOST_ROWS:
             raise ValueError(
@@ -157,8 +163,12 @@ def _check_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
                 f"X has {n_features} features, which are no square; give image_shape=(height, width)."
             )
         return side, side
-    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 2:
-        raise ValueError(f"image_shape={image_shape!r} must be a pair (height, width).")
+    pair = image_shape if isinstance(image_shape, (tuple, list)) else ()
+    if len(pair) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in pair):
+        raise ValueError(
+            f"image_shape={quoted(image_shape)} must be a pair (height, width) of positive integers, such as "
+            f"(1, {n_features})."
+        )
     height, width = image_shape
     if height * width != n_features:
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from skantidistill._checks import quoted
 from skantidistill.displays.figures import find_axes, make_plain
 from skantidistill.robustness import RobustnessCurve, robustness_curve
 
@@ -228,6 +229,13 @@ class RobustnessCurveDisplay:
 
     def _check(self) -> str:
         """Return the kind of the curves, which have one, and the same epsilons."""
+        for name, given in {"curves": self.curves, "certificates": self.certificates or {}}.items():
+            lists = list(given.values()) if isinstance(given, dict) else [None]
+            if not all(isinstance(some, (list, tuple)) for some in lists):
+                raise TypeError(
+                    f"{name}={quoted(given)} must be a dict of names and lists of curves, such as "
+                    "{'student': [robustness_curve(student, X, y)]}."
+                )
         curves = [curve for some in self.curves.values() for curve in some]
         if not curves:
             raise ValueError("curves is empty; give at least one name with one curve.")
