@@ -39,16 +39,19 @@ class PredictsByBlueprint(AnswersByLogits):
 
         After a teacher with scalers the first one takes ``blueprint_.scaled(X)``.
         """
+        check_is_fitted(self)
         return [weight.T for weight in self.blueprint_.weights]
 
     @property
     def intercepts_(self) -> list[np.ndarray]:
         """Bias vectors of shape (n_out,); views of ``blueprint_``."""
+        check_is_fitted(self)
         return list(self.blueprint_.biases)
 
     @property
     def n_layers_(self) -> int:
         """Number of layers, the inputs counted as one, as in scikit-learn."""
+        check_is_fitted(self)
         return len(self.blueprint_.layer_sizes)
 
     def robustness_score(

@@ -381,8 +381,10 @@ def test_not_fitted_raises_everywhere():
             call(X)
     with pytest.raises(NotFittedError):
         student.robustness_score(X, y)
-    with pytest.raises(AttributeError):
-        _ = student.coefs_
+    for name in ("coefs_", "intercepts_", "n_layers_"):
+        with pytest.raises(NotFittedError):
+            getattr(student, name)
+        assert not hasattr(student, name)
 
 
 @pytest.mark.parametrize("verbose", [0, 2])

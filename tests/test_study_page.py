@@ -465,7 +465,7 @@ def test_what_is_not_python_is_shipped():
         for path in root.parent.joinpath(*package.split(".")).glob(pattern)
     }
     others = {p for p in root.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
-    assert {path.name for path in others} == {"page.css", "fashion_mnist.json"}
+    assert {path.name for path in others} == {"page.css", "fashion_mnist.json", "py.typed"}
     assert shipped == others
 
 
