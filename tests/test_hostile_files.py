@@ -237,7 +237,7 @@ LIES = [
     (
         "parameters/hidden_layer_sizes",
         {"list": [{"list": [1]}, 2]},
-        "inhomogeneous shape",
+        "must be positive integers",
     ),
     ("parameters/delta", "1", "delta='1' is no number"),
     ("parameters/delta", None, "delta=None is no number"),
