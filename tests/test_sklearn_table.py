@@ -230,12 +230,3 @@ def test_no_every_way_raises(tool, name, routing, cell, way):
     given = keywords(way.replace("NAME", name), old_data(tool, name))
     with config_context(enable_metadata_routing=routing), pytest.raises((TypeError, ValueError)):
         run(tool, [name] if routing else [], **given)
-
-
-def test_the_code_blocks_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # they keep values of phi, and a memory map
-    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(compile(block, str(DOCUMENT), "exec"), names)
