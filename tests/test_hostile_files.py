@@ -383,6 +383,21 @@ def test_tensors_of_dtypes_that_nothing_is_saved_in_are_refused(dtype, parts, tm
     assert_refused(raw(header, b"\0" * size), tmp_path, f"its tensor 'more' has the dtype {dtype}; one of")
 
 
+def test_a_growth_without_outputs_is_refused_where_it_does_not_fit(parts, tmp_path):
+    metadata, content, arrays = parts
+    none = {"growth.1.weight": full((0, 2), 0), "growth.1.bias": full(0, 0)}
+    content["growth"]["teacher"]["classes"]["values"] = []
+    load(pack(metadata, content, {**arrays, **none}), tmp_path)
+    content["growth"]["teacher"]["classes"]["dtype"] = "<i8"
+    load(pack(metadata, content, {**arrays, **none}), tmp_path)
+    why = "its growth.1.weight has the shape (3, 0)"
+    wide = {"growth.1.weight": full((3, 0), 0)}
+    assert_refused(pack(metadata, content, {**arrays, **wide}), tmp_path, why)
+    why = "its network.1.weight has the shape (0, 4)"
+    empty = {"network.1.weight": full((0, 4), 0), "network.1.bias": full(0, 0)}
+    assert_refused(pack(metadata, content, {**arrays, **empty}), tmp_path, why)
+
+
 def test_a_growth_that_the_network_can_not_hold_is_refused(parts, tmp_path):
     metadata, content, arrays = parts
     wide = {

@@ -192,6 +192,20 @@ def test_the_teacher_comes_back_as_scikit_learns_and_grows_again(folder):
     assert_array_equal(again.growth_.shared[0], student.growth_.shared[0])
 
 
+@pytest.mark.parametrize("start", ["uniform", "transfer"])
+@pytest.mark.parametrize("known", [[], ["one"]])
+@pytest.mark.filterwarnings("ignore")  # the teacher's other classes have no rows
+def test_a_growth_out_of_few_of_the_teachers_classes_or_none_comes_back(known, start, folder):
+    X, y = digits()
+    rows = ~old_rows() | np.isin(y, known)
+    student = quick(fitted_teacher(), start=start).fit(X[rows], y[rows])
+    assert student.growth_.teacher.classes.tolist() == known
+    loaded = saved_and_loaded(student, folder)
+    assert same(loaded.growth_, student.growth_)
+    assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
+    assert same_parameters(loaded.partial_fit(X[rows], y[rows]), student.partial_fit(X[rows], y[rows]))
+
+
 def test_a_teacher_that_was_fitted_within_is_fitted_in_the_file_and_has_the_columns_names(folder):
     X, y = digits()
     student = quick(MLPClassifier((4,), max_iter=5, random_state=0))
