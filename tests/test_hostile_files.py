@@ -207,6 +207,28 @@ LIES = [
     ("loss_curve", [0.1, "b"], "its loss_curve or validation_scores has what is no number"),
     ("history", [1], "its history is no list of rows of numbers and strings"),
     ("phi_history", [{"a": [1]}], "its phi_history is no list of rows of numbers and strings"),
+    ("phi_history", [{"a": 1}], "its phi_history has a row without its loss or terms as numbers"),
+    (
+        "phi_history",
+        [{"train_loss": 1.0, "ce": 1.0}, {"train_loss": 1.0}],
+        "its phi_history has a row without its loss or terms as numbers",
+    ),
+    (
+        "phi_history",
+        [{"train_loss": 1.0, "ce": "low"}],
+        "its phi_history has a row without its loss or terms as numbers",
+    ),
+    ("history", [{"train_loss": None}], "its history has a row without its loss or terms as numbers"),
+    (
+        "history",
+        [{"train_loss": 1.0, "valid_acc": "a"}],
+        "its history has a row without its loss or terms as numbers",
+    ),
+    (
+        "growth/teacher/classes",
+        {"dtype": "<i8", "values": []},
+        "do not make one network",
+    ),
     ("parameters", {"teacher": None}, "it has unknown parameters of AntiDistilledMLPClassifier: ['teacher']"),
     ("parameters/callbacks", None, "it has unknown parameters of AntiDistilledMLPClassifier: ['callbacks']"),
     ("parameters/memory", "/tmp", "it has unknown parameters of AntiDistilledMLPClassifier: ['memory']"),
@@ -249,6 +271,11 @@ LIES = [
         "class_weight['one']='two' must be a finite number",
     ),
     ("parameters/class_weight", {"dict": [["one"]]}, "it has a value of an unknown kind, 'dict'"),
+    (
+        "parameters/class_weight",
+        {"dict": [[{"dict": [[1, 1]]}, 1]]},
+        "it has a value of an unknown kind, 'dict'",
+    ),
     ("parameters/class_weight", {"dict": [[{"list": []}, 1]]}, "it has a value of an unknown kind, 'dict'"),
 ]
 

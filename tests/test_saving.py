@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import joblib
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -315,6 +317,53 @@ def test_what_a_file_does_not_keep_is_named_and_comes_back_as_its_default(folder
     assert loaded.history_ == student.history_
     assert "seen" in loaded.history_[0]
     assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
+
+
+class Sapling(AntiDistilledMLPClassifier):
+    """A student with a parameter of any kind."""
+
+    _parameter_constraints: ClassVar = {
+        **AntiDistilledMLPClassifier._parameter_constraints,
+        "note": "no_validation",
+    }
+
+    def __init__(self, teacher=None, *, max_iter=1, phi_max_iter=1, note=None):
+        super().__init__(teacher, max_iter=max_iter, phi_max_iter=phi_max_iter)
+        self.note = note
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        ({"a": [1, (2.5, None)], 3: np.arange(2)}, True),
+        ([np.ones(2), object()], False),  # of which an array is kept before the object is met
+        ({(1, 2): 3}, False),
+        ({None: 3}, False),
+        ([[[[[1]]]]], False),
+        (2**64, False),
+        (np.ones(2, dtype=complex), False),
+    ],
+)
+def test_a_file_holds_no_parameter_that_load_would_refuse(note, kept, folder):
+    X, y = digits()
+    student = Sapling(fitted_teacher(), note=note).fit(X, y)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = saved_and_loaded(student, folder)
+    assert same(loaded.note, note if kept else None)
+    expected = [] if kept else [f"{folder / 'student'} does not keep note: a file without pickle can't."]
+    assert [str(w.message).split(" Set")[0] for w in caught] == expected
+
+
+def test_what_scikit_learns_setters_left_is_named_as_a_user_knows_it(folder):
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        student.set_fit_request(sample_weight=True)
+    student._skl_callbacks = []
+    message = "does not keep the callbacks of set_callbacks, the requests of set_fit_request and the like: a"
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        student.save(folder / "student")
 
 
 def test_what_is_left_empty_is_not_missed(folder):
