@@ -126,6 +126,21 @@ def test_a_requested_stop_in_phi_ends_phi_alone():
     assert stopped.n_iter_ == 3
 
 
+def test_a_requested_stop_in_phi_is_kept_in_no_cache(tmp_path):
+    X, y = digits()
+    recorder = Recorder(stop_at=[("fit", "phi", ("epoch", 0))])
+    stopped = quick(fitted_teacher(), memory=str(tmp_path)).set_callbacks(recorder).fit(X, y)
+    assert len(stopped.phi_history_) == 1
+    whole = quick(fitted_teacher()).fit(X, y)
+    for _ in range(2):  # kept, and read
+        cached = quick(fitted_teacher(), memory=str(tmp_path)).fit(X, y)
+        assert len(cached.phi_history_) == 2
+        assert same_parameters(cached, whole)
+    # What is read has no epochs to tell of.
+    listened = quick(fitted_teacher(), memory=str(tmp_path)).set_callbacks(recorder).fit(X, y)
+    assert same_parameters(listened, whole)
+
+
 def test_an_error_tears_callbacks_down_and_leaves_the_student_as_it_was():
     X, y = digits()
     recorder = Recorder()
