@@ -177,6 +177,7 @@ def test_it_has_what_a_fitted_mlp_has():
     assert set(vars(fitted)) - own == set(vars(model))
     for name in set(vars(model)) - set(model.get_params()):
         assert isinstance(getattr(fitted, name), type(getattr(model, name))), name
+    assert (model._no_improvement_count, model.t_) == (0, 0)  # partial_fit and Adam go on from them
     check_is_fitted(model)
     assert clone(model).get_params() == MLPClassifier((8,)).get_params()
     assert repr(model) == "MLPClassifier(hidden_layer_sizes=(8,))"

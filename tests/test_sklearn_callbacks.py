@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -115,6 +116,28 @@ def test_a_requested_stop_ends_training_after_that_epoch(n_epochs):
     assert stopped.n_iter_ == n_epochs
     assert same_parameters(stopped, quick(fitted_teacher(), max_iter=n_epochs).fit(X, y))
     assert recorder.told[-2:] == [("end", "fit"), "teardown"]
+
+
+def test_training_converges_whoever_listens():
+    X, y = digits()
+    rule = {"tol": 10.0, "n_iter_no_change": 1, "max_iter": 9}
+    listened = quick(fitted_teacher(), **rule).set_callbacks(Recorder()).fit(X, y)
+    assert listened.n_iter_ == quick(fitted_teacher(), **rule).fit(X, y).n_iter_ == 3
+
+
+def test_in_phi_classes_are_sorted_whatever_the_order_of_the_teachers_outputs():
+    X, y = digits()
+    teacher, recorder = fitted_teacher(), Recorder()
+    module = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).double()
+    order = [2, 0, 1]
+    with torch.no_grad():
+        for layer, W, b in zip(module[::2], teacher.coefs_, teacher.intercepts_, strict=True):
+            rows = order if layer is module[2] else slice(None)
+            layer.weight[:], layer.bias[:] = torch.from_numpy(W.T[rows]), torch.from_numpy(b[rows])
+    quick(module, teacher_classes=teacher.classes_[order]).set_callbacks(recorder).fit(X, y)
+    X_seen, y_seen, _, fitted = recorder.data["fit", "phi", ("epoch", 1)]
+    assert fitted.classes_.tolist() == ["four", "one", "two"]
+    assert fitted.score(X_seen, y_seen) > 0.9
 
 
 def test_a_requested_stop_in_phi_ends_phi_alone():
