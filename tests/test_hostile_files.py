@@ -410,6 +410,15 @@ def test_tensors_of_dtypes_that_nothing_is_saved_in_are_refused(dtype, parts, tm
     assert_refused(raw(header, b"\0" * size), tmp_path, f"its tensor 'more' has the dtype {dtype}; one of")
 
 
+def test_a_scaling_that_can_not_be_undone_is_refused(parts, tmp_path):
+    metadata, content, arrays = parts
+    scaling = {"network.input_scale": full(64, 2), "network.input_shift": full(64, 1)}
+    load(pack(metadata, content, {**arrays, **scaling}), tmp_path)
+    scaling["network.input_scale"][3] = 0
+    why = "its network's scaling is not an input_scale without 0 and an input_shift"
+    assert_refused(pack(metadata, content, {**arrays, **scaling}), tmp_path, why)
+
+
 def test_a_growth_without_outputs_is_refused_where_it_does_not_fit(parts, tmp_path):
     metadata, content, arrays = parts
     none = {"growth.1.weight": full((0, 2), 0), "growth.1.bias": full(0, 0)}

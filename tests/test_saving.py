@@ -355,6 +355,13 @@ def test_a_file_holds_no_parameter_that_load_would_refuse(note, kept, folder):
     assert [str(w.message).split(" Set")[0] for w in caught] == expected
 
 
+def test_an_array_of_another_byte_order_comes_back_in_this_machines(folder):
+    X, y = digits()
+    other = np.array([1, 2, 3], dtype=np.dtype(np.int32).newbyteorder("S"))
+    loaded = saved_and_loaded(Sapling(fitted_teacher(), note=other).fit(X, y), folder)
+    assert same(loaded.note, np.array([1, 2, 3], dtype=np.int32))
+
+
 def test_what_scikit_learns_setters_left_is_named_as_a_user_knows_it(folder):
     X, y = digits()
     student = quick(fitted_teacher()).fit(X, y)
