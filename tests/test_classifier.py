@@ -357,9 +357,10 @@ def test_verbose_2_shows_a_bar_of_phi_and_one_of_training(capsys):
 
 def test_a_bar_is_closed_where_training_fails(capsys):
     X, y = digits()
-    with pytest.raises(ValueError, match="Training diverged"):
+    with pytest.raises(ValueError, match="Training diverged") as caught:
         quick(fitted_teacher(), verbose=2, phi_learning_rate_init=1e300).fit(X, y)
     assert capsys.readouterr().err.endswith("\n")
+    assert caught.tb is not None  # it holds the bar, which no garbage collector has closed
 
 
 def test_bounds_do_not_bind_inside_them():
