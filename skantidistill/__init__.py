@@ -4,6 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skantidistill import (  # noqa: F401  attributes of this module, as _MODULES says
+        blueprint,
+        classifier,
+        curvature,
+        datasets,
+        displays,
+        export,
+        growth,
+        robustness,
+        scorers,
+        shipping,
+        starts,
+        study,
+        teachers,
+    )
     from skantidistill.classifier import AntiDistilledMLPClassifier
     from skantidistill.displays import (
         AdversarialExamplesDisplay,
@@ -59,12 +74,16 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"skantidistill.{name}")
-    if name in _HOME:
-        return getattr(import_module(f"skantidistill.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'skantidistill' has no attribute {name!r}; it has {', '.join(__all__)}.")
+if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"skantidistill.{name}")
+        if name in _HOME:
+            return getattr(import_module(f"skantidistill.{_HOME[name]}"), name)
+        raise AttributeError(
+            f"module 'skantidistill' has no attribute {name!r}; it has {', '.join(__all__)}."
+        )
 
 
 def __dir__() -> list[str]:

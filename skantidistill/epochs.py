@@ -14,6 +14,8 @@ __all__ = ["EndTraining", "Monitor", "PrintEpochs", "ProgressBar", "Stopping"]
 class Monitor(Protocol):
     """Who is told of epochs: see :class:`skantidistill.monitoring.Stage`."""
 
+    stopped: bool
+
     def begin_epoch(self) -> None: ...
 
     def end_epoch(self, params: list[Tensor]) -> bool: ...

@@ -151,7 +151,7 @@ def train_student(
         shuffle=student.shuffle,
         tol=None if one_epoch else student.tol,
         n_iter_no_change=student.n_iter_no_change,
-        freeze_iter=0 if one_epoch else student.freeze_iter,
+        freeze_iter=0 if one_epoch else int(student.freeze_iter),  # skorch calls what is no int
         verbose=int(student.verbose),
         callbacks=check_callbacks(student.callbacks),
         monitor=stage,
@@ -269,7 +269,7 @@ def count_batch(student: Any, n_rows: int) -> int:
     """Return the rows of a minibatch."""
     if student.batch_size == "auto":
         return min(200, n_rows)
-    return min(student.batch_size, n_rows)
+    return min(int(student.batch_size), n_rows)  # torch takes no numpy integer
 
 
 def to_tensor(student: Any, value: Any, dtype: Any) -> torch.Tensor:

@@ -82,7 +82,7 @@ class Stage:
     """A stage of a fit, told to callbacks epoch by epoch.
 
     ``outputs`` are those of the estimator that callbacks score, None: all of them; ``others`` its attributes
-    besides network and classes.
+    besides network and classes. ``stopped``: whether a callback has asked to stop.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Stage:
     ) -> None:
         self.task, self.told, self.blueprint = task, told, blueprint
         self.outputs, self.others = outputs, others
+        self.stopped = False
         task.call_on_fit_task_begin(**told, reconstruction_attributes=self._fitted(blueprint))
 
     def begin_epoch(self) -> None:
@@ -109,7 +110,8 @@ class Stage:
             arrays = tuple(p.detach().cpu().numpy().copy() for p in params)
             return self._fitted(self.blueprint.with_parameters(arrays))
 
-        return self.epoch.call_on_fit_task_end(**self.told, reconstruction_attributes=fitted)
+        self.stopped = self.epoch.call_on_fit_task_end(**self.told, reconstruction_attributes=fitted)
+        return self.stopped
 
     def end(self, blueprint: Blueprint) -> None:
         """End the stage in this network."""

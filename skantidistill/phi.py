@@ -24,6 +24,8 @@ from skantidistill.training import Schedule
 
 __all__ = ["minimise_phi"]
 
+Result = tuple[tuple[np.ndarray, ...], list[dict[str, Any]], list[np.ndarray]]
+
 #: Parameters that phi depends on besides its start, its rows and the state of the generators.
 _PARAMETERS = (
     "batch_size",
@@ -98,7 +100,10 @@ def minimise_phi(
     memory = check_memory(student.memory)
     key = None if memory.location is None else _key(student, start, growth, rows)
     minimise = memory.cache(_minimise, ignore=["student", "start", "rows", "objective", "schedule"])
-    params, student.phi_history_, states = minimise(key, student, start, rows, objective, schedule)
+    try:
+        params, student.phi_history_, states = minimise(key, student, start, rows, objective, schedule)
+    except _Stopped as stopped:
+        params, student.phi_history_, states = stopped.result
     student._generator_states = tuple(torch.from_numpy(state.copy()) for state in states)
     blueprint = start.with_parameters(params)
     if stage is not None:
@@ -106,12 +111,22 @@ def minimise_phi(
     return blueprint
 
 
+class _Stopped(Exception):  # noqa: N818  it is none
+    """A callback has stopped phi: the result is not what ``key`` says, and a cache keeps no exception."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+
 def _minimise(
     key: Any, student: Any, start: Blueprint, rows: Rows, objective: Objective, schedule: Schedule
-) -> tuple[tuple[np.ndarray, ...], list[dict[str, Any]], list[np.ndarray]]:
+) -> Result:
     """Return parameters, history and the states of the generators; the result is determined by ``key``."""
     trained = run(student, start, rows, objective, schedule)
-    return trained.params, trained.history, [state.numpy() for state in student._generator_states]
+    result = trained.params, trained.history, [state.numpy() for state in student._generator_states]
+    if schedule.monitor and schedule.monitor.stopped:
+        raise _Stopped(result)
+    return result
 
 
 def _key(student: Any, start: Blueprint, growth: Growth, rows: Rows) -> str:

@@ -20,6 +20,7 @@ from skantidistill.student_parts import (
     unpack_layers,
     unpack_training,
 )
+from skantidistill.summary import TERMS
 from skantidistill.teachers import read_teacher
 from skantidistill.tensor_files import decode, encode, finish, read_file, take, write_file
 
@@ -29,6 +30,8 @@ __all__ = ["load_student", "save_student"]
 #: the folder ``memory`` holds is pickle, which a file must not be able to point to.
 _NOT_WRITTEN = {"teacher", "teacher_classes", "callbacks", "memory"}
 _HISTORIES = ("history_", "phi_history_")
+#: What is read in their rows.
+_READ = {"train_loss", "valid_acc", *TERMS}
 #: Fitted attributes that a file keeps, in one part of it or another.
 _KEPT = {
     *(
@@ -42,6 +45,12 @@ _KEPT = {
     ),
     *("n_iter_", "loss_", "loss_curve_", "validation_scores_", *_HISTORIES),
     *("_training_state", "_generator_states"),
+}
+
+#: What scikit-learn's setters leave in an estimator, as its user knows it.
+_PRIVATE = {
+    "_metadata_request": "the requests of set_fit_request and the like",
+    "_skl_callbacks": "the callbacks of set_callbacks",
 }
 
 
@@ -66,8 +75,9 @@ def save_student(student: Any, path: Any) -> None:
         content["teacher"] = pack_blueprint("teacher", teacher, arrays)
         # An unfitted teacher was fitted on bare arrays, but the student knows what they are.
         content["teacher"]["features"] = content["growth"]["teacher"]["features"]
-    others = set(vars(student)) - set(student.get_params(deep=False)) - _KEPT
-    left += sorted("what set_callbacks has set" if name == "_skl_callbacks" else name for name in others)
+    made = type(student)(**student.get_params(deep=False))  # as load makes it
+    own = set(vars(student)) - set(vars(made)) - _KEPT
+    left += sorted(_PRIVATE.get(name, name) for name in own)
     write_file(Path(path), content, arrays)
     if left:
         warn_user(
@@ -125,10 +135,14 @@ def _pack_parameters(student: Any, arrays: Arrays, left: list[str]) -> dict[str,
     for name, value in student.get_params(deep=False).items():
         try:
             if name not in _NOT_WRITTEN:
-                packed[name] = encode(_plain(student, name, value), f"parameters.{name}", arrays)
+                own: Arrays = {}
+                written = encode(_plain(student, name, value), f"parameters.{name}", own)
+                decode(written, dict(own))  # what load would refuse is not written
+                packed[name] = written
+                arrays.update(own)
             elif not name.startswith("teacher") and value is not None and value != []:
                 left.append(name)
-        except TypeError:
+        except (TypeError, ValueError):
             left.append(name)
     return packed
 
@@ -193,7 +207,15 @@ def _unpack_record(student: Any, content: dict[str, Any]) -> None:
         rows = take(content, name.strip("_"), list)
         if not all(isinstance(row, dict) and _are_plain(row.values()) for row in rows):
             raise ValueError(f"its {name.strip('_')} is no list of rows of numbers and strings")
+        if not all(_has_losses(row, rows[0] if name == "phi_history_" else {}) for row in rows):
+            raise ValueError(f"its {name.strip('_')} has a row without its loss or terms as numbers")
         setattr(student, name, rows)
+
+
+def _has_losses(row: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Say whether a row of a history has what summaries and a later run read in it."""
+    needed = {"train_loss", *(row.keys() & _READ), *(first.keys() & _READ)}
+    return all(isinstance(row.get(name), float) for name in needed)
 
 
 def _are_plain(values: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
@@ -64,7 +65,7 @@ def to_sklearn(estimator: Any, *, classes: Any = None, fold: bool = False) -> An
     if fold:
         blueprint = blueprint.astype(np.float64).folded().astype(blueprint.dtype)
     model = plain_estimator(blueprint)
-    _tell(model[-1] if isinstance(model, Pipeline) else model, estimator)
+    _tell(model[-1] if isinstance(model, Pipeline) else model, _trained(estimator))
     return model
 
 
@@ -114,6 +115,16 @@ def _name_features(estimator: Any, blueprint: Blueprint) -> None:
     estimator.n_features_in_ = blueprint.layer_sizes[0]
     if blueprint.feature_names is not None:
         estimator.feature_names_in_ = np.array(blueprint.feature_names, dtype=object)
+
+
+def _trained(estimator: Any) -> Any:
+    """Return the classifier inside pipelines, searches and ``FrozenEstimator``, which was trained."""
+    while isinstance(estimator, (Pipeline, FrozenEstimator)) or hasattr(estimator, "best_estimator_"):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        else:
+            estimator = getattr(estimator, "best_estimator_", None) or estimator.estimator
+    return estimator
 
 
 def _tell(mlp: MLPClassifier, estimator: Any) -> None:

@@ -79,14 +79,18 @@ def pack_layers(name: str, blueprint: Blueprint, arrays: Arrays) -> None:
         arrays[key] = parameter.astype(np.float32 if single else np.float64)
 
 
-def unpack_layers(name: str, arrays: Arrays) -> tuple[np.ndarray, ...]:
-    """Return (W_1, b_1, ...) of finite values and one precision; that they chain is Blueprint's to check."""
+def unpack_layers(name: str, arrays: Arrays, n_outputs: int = 1) -> tuple[np.ndarray, ...]:
+    """Return (W_1, b_1, ...) of finite values and one precision; that they chain is Blueprint's to check.
+
+    With ``n_outputs=0`` the last layer may have no output.
+    """
     params: list[np.ndarray] = []
     while f"{name}.{len(params) // 2}.weight" in arrays:
         number = len(params) // 2
         for kind, n_dims in (("weight", 2), ("bias", 1)):
             array = take(arrays, f"{name}.{number}.{kind}", np.ndarray)
-            if array.ndim != n_dims or not array.size or array.dtype not in (np.float32, np.float64):
+            empty = not array.size and (n_outputs > 0 or array.shape[0] > 0)
+            if array.ndim != n_dims or empty or array.dtype not in (np.float32, np.float64):
                 raise ValueError(
                     f"its {name}.{number}.{kind} has the shape {array.shape} and the dtype {array.dtype}, "
                     f"not {n_dims} dimensions of float32 or float64"
@@ -113,9 +117,9 @@ def pack_blueprint(name: str, blueprint: Blueprint, arrays: Arrays) -> dict[str,
     }
 
 
-def unpack_blueprint(name: str, section: dict[str, Any], arrays: Arrays) -> Blueprint:
-    """Return a network of at least two classes, checked by itself and by Blueprint."""
-    params = unpack_layers(name, arrays)
+def unpack_blueprint(name: str, section: dict[str, Any], arrays: Arrays, n_classes: int = 2) -> Blueprint:
+    """Return a network of at least ``n_classes`` classes, checked by itself and by Blueprint."""
+    params = unpack_layers(name, arrays, n_classes)
     classes = unpack_labels(take(section, "classes", dict))
     names = take(section, "features", list, type(None))
     n_features = params[0].shape[1]
@@ -127,8 +131,8 @@ def unpack_blueprint(name: str, section: dict[str, Any], arrays: Arrays) -> Blue
     features = None if names is None else np.array(names, dtype=object)
     activation = take(section, "activation", str)
     finish(section, f"keys of {name}")
-    if len(classes) < 2:
-        raise ValueError(f"its {name} has fewer than 2 classes")
+    if len(classes) < n_classes:
+        raise ValueError(f"its {name} has fewer than {n_classes} classes")
     return Blueprint(params[::2], params[1::2], activation, classes, features, scale, shift)
 
 
@@ -153,7 +157,8 @@ def pack_growth(growth: Growth, arrays: Arrays) -> dict[str, Any]:
 def unpack_growth(section: dict[str, Any], arrays: Arrays, network: Blueprint) -> Growth:
     """Return the growth of a teacher into a network, checked by Growth."""
     columns = take(arrays, "growth.columns", np.ndarray)
-    teacher = unpack_blueprint("growth", take(section, "teacher", dict), arrays)
+    # A class of the teacher's that has no row gets no output: one of them may be left, or none.
+    teacher = unpack_blueprint("growth", take(section, "teacher", dict), arrays, n_classes=0)
     with_output_layer = take(section, "with_output_layer", bool)
     finish(section, "keys of growth")
     n_features, *hidden, _ = network.layer_sizes
@@ -164,7 +169,8 @@ def unpack_growth(section: dict[str, Any], arrays: Arrays, network: Blueprint) -
         or len(np.unique(columns)) < len(columns)
     ):
         raise ValueError(f"its growth.columns are not {teacher.layer_sizes[0]} distinct ones of {n_features}")
-    check_same_kind(network.classes, teacher.classes, "network")
+    if len(teacher.classes):
+        check_same_kind(network.classes, teacher.classes, "network")
     if teacher.activation != network.activation or not np.isin(teacher.classes, network.classes).all():
         raise ValueError("its growth has a teacher of another activation than the network, or other classes")
     # Columns are matched by made-up names, so that those which are the teacher's come out as they were.

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
@@ -102,7 +103,7 @@ def _terms(student: Any) -> list[Sequence[str]]:
     """Return rows (term, weight, value at phi's first epoch, at its last), with a heading; [] without phi."""
     history = student.phi_history_
     rows: list[Sequence[str]] = [
-        (name, f"{getattr(student, weight):g}", f"{history[0][term]:.4g}", f"{history[-1][term]:.4g}")
+        (name, _weight(getattr(student, weight)), f"{history[0][term]:.4g}", f"{history[-1][term]:.4g}")
         for term, (name, weight) in TERMS.items()
         if history and term in history[0]
     ]
@@ -145,6 +146,10 @@ def _arrows(sizes: Sequence[int]) -> str:
 
 def _count(blueprint: Any) -> str:
     return f"{sum(p.size for p in blueprint.parameters):,}"
+
+
+def _weight(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, Real) else str(value)  # set_params takes anything
 
 
 def _stage(n_epochs: int, loss: float) -> str:

@@ -172,8 +172,11 @@ def decode(value: Any, arrays: dict[str, np.ndarray], depth: int = 0) -> Any:
     if kind in ("list", "tuple") and isinstance(inner, list):
         items = [decode(item, arrays, depth + 1) for item in inner]
         return items if kind == "list" else tuple(items)
-    if kind == "dict" and isinstance(inner, list) and all(isinstance(p, list) and len(p) == 2 for p in inner):
-        keys = [decode(key, arrays) for key, _ in inner]
-        if all(isinstance(key, (bool, int, float, str)) for key in keys):
-            return {key: decode(item, arrays, depth + 1) for key, (_, item) in zip(keys, inner, strict=True)}
+    if kind == "dict" and isinstance(inner, list) and all(map(_is_pair, inner)):
+        return {decode(key, arrays): decode(item, arrays, depth + 1) for key, item in inner}
     raise ValueError(f"it has a value of an unknown kind, {kind[:50]!r}")
+
+
+def _is_pair(value: Any) -> bool:
+    """Say whether a value is a key, which is plain, and what belongs to it."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], (bool, int, float, str))

@@ -1,6 +1,9 @@
 """Files that are written at once or not at all."""
 
 import os
+import secrets
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["write_whole"]
@@ -8,6 +11,9 @@ __all__ = ["write_whole"]
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file at once or not at all: where it fails, what was there before stays whole.
+
+    A file that is there keeps its permissions, and a link to one stays a link. Of several writers at the same
+    time the last one wins.
 
     Parameters
     ----------
@@ -21,12 +27,16 @@ def write_whole(path: Path, content: bytes) -> None:
     OSError
         If it can't be written.
     """
-    draft = path.parent / f".{path.name}.{os.getpid()}"
+    path = path.resolve()
+    # Every writer has a draft of its own, whose name is not longer than the file's if that is long.
+    draft = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}"
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, draft)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -306,6 +306,13 @@ def _split(student, X, y):
     )
 
 
+def test_a_count_may_be_numpys_as_a_search_draws_it():
+    counts = {"batch_size": 30, "max_iter": 2, "phi_max_iter": 1, "freeze_iter": 1, "n_iter_no_change": 3}
+    drawn = {name: np.int64(value) for name, value in counts.items()}
+    plain, numpys = (quick(fitted_teacher(), **params).fit(*digits()) for params in (counts, drawn))
+    assert same_parameters(plain, numpys)
+
+
 def test_reaching_max_iter_warns_as_scikit_learn_does():
     X, y = digits()
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\) reached"):
@@ -350,9 +357,10 @@ def test_verbose_2_shows_a_bar_of_phi_and_one_of_training(capsys):
 
 def test_a_bar_is_closed_where_training_fails(capsys):
     X, y = digits()
-    with pytest.raises(ValueError, match="Training diverged"):
+    with pytest.raises(ValueError, match="Training diverged") as caught:
         quick(fitted_teacher(), verbose=2, phi_learning_rate_init=1e300).fit(X, y)
     assert capsys.readouterr().err.endswith("\n")
+    assert caught.tb is not None  # it holds the bar, which no garbage collector has closed
 
 
 def test_bounds_do_not_bind_inside_them():

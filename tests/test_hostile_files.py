@@ -207,6 +207,28 @@ LIES = [
     ("loss_curve", [0.1, "b"], "its loss_curve or validation_scores has what is no number"),
     ("history", [1], "its history is no list of rows of numbers and strings"),
     ("phi_history", [{"a": [1]}], "its phi_history is no list of rows of numbers and strings"),
+    ("phi_history", [{"a": 1}], "its phi_history has a row without its loss or terms as numbers"),
+    (
+        "phi_history",
+        [{"train_loss": 1.0, "ce": 1.0}, {"train_loss": 1.0}],
+        "its phi_history has a row without its loss or terms as numbers",
+    ),
+    (
+        "phi_history",
+        [{"train_loss": 1.0, "ce": "low"}],
+        "its phi_history has a row without its loss or terms as numbers",
+    ),
+    ("history", [{"train_loss": None}], "its history has a row without its loss or terms as numbers"),
+    (
+        "history",
+        [{"train_loss": 1.0, "valid_acc": "a"}],
+        "its history has a row without its loss or terms as numbers",
+    ),
+    (
+        "growth/teacher/classes",
+        {"dtype": "<i8", "values": []},
+        "do not make one network",
+    ),
     ("parameters", {"teacher": None}, "it has unknown parameters of AntiDistilledMLPClassifier: ['teacher']"),
     ("parameters/callbacks", None, "it has unknown parameters of AntiDistilledMLPClassifier: ['callbacks']"),
     ("parameters/memory", "/tmp", "it has unknown parameters of AntiDistilledMLPClassifier: ['memory']"),
@@ -249,6 +271,11 @@ LIES = [
         "class_weight['one']='two' must be a finite number",
     ),
     ("parameters/class_weight", {"dict": [["one"]]}, "it has a value of an unknown kind, 'dict'"),
+    (
+        "parameters/class_weight",
+        {"dict": [[{"dict": [[1, 1]]}, 1]]},
+        "it has a value of an unknown kind, 'dict'",
+    ),
     ("parameters/class_weight", {"dict": [[{"list": []}, 1]]}, "it has a value of an unknown kind, 'dict'"),
 ]
 
@@ -381,6 +408,30 @@ def test_tensors_of_dtypes_that_nothing_is_saved_in_are_refused(dtype, parts, tm
         "more": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]},
     }
     assert_refused(raw(header, b"\0" * size), tmp_path, f"its tensor 'more' has the dtype {dtype}; one of")
+
+
+def test_a_scaling_that_can_not_be_undone_is_refused(parts, tmp_path):
+    metadata, content, arrays = parts
+    scaling = {"network.input_scale": full(64, 2), "network.input_shift": full(64, 1)}
+    load(pack(metadata, content, {**arrays, **scaling}), tmp_path)
+    scaling["network.input_scale"][3] = 0
+    why = "its network's scaling is not an input_scale without 0 and an input_shift"
+    assert_refused(pack(metadata, content, {**arrays, **scaling}), tmp_path, why)
+
+
+def test_a_growth_without_outputs_is_refused_where_it_does_not_fit(parts, tmp_path):
+    metadata, content, arrays = parts
+    none = {"growth.1.weight": full((0, 2), 0), "growth.1.bias": full(0, 0)}
+    content["growth"]["teacher"]["classes"]["values"] = []
+    load(pack(metadata, content, {**arrays, **none}), tmp_path)
+    content["growth"]["teacher"]["classes"]["dtype"] = "<i8"
+    load(pack(metadata, content, {**arrays, **none}), tmp_path)
+    why = "its growth.1.weight has the shape (3, 0)"
+    wide = {"growth.1.weight": full((3, 0), 0)}
+    assert_refused(pack(metadata, content, {**arrays, **wide}), tmp_path, why)
+    why = "its network.1.weight has the shape (0, 4)"
+    empty = {"network.1.weight": full((0, 4), 0), "network.1.bias": full(0, 0)}
+    assert_refused(pack(metadata, content, {**arrays, **empty}), tmp_path, why)
 
 
 def test_a_growth_that_the_network_can_not_hold_is_refused(parts, tmp_path):

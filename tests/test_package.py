@@ -1,5 +1,6 @@
 """What ``import skantidistill`` gives, and what it costs."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,19 @@ def test_a_torch_teacher_is_read_whatever_was_imported_first():
     code = "import torch; from skantidistill.teachers import read_teacher as read; "
     code += "print(read(torch.nn.Sequential(torch.nn.Linear(3, 2)), classes=[0, 1]).layer_sizes)"
     assert printed(code) == "(3, 2)\n"
+
+
+def test_type_checkers_see_the_names_that_there_are_and_no_others():
+    module = ast.parse(Path(skantidistill.__file__).read_text("utf-8"))
+    for_checkers, *others = (node for node in module.body if isinstance(node, ast.If))
+    names = [alias.name for imports in for_checkers.body for alias in imports.names]
+    there = {*skantidistill.__all__, *skantidistill._MODULES} - {"__version__"}
+    assert set(names) == there
+    assert len(names) == len(there)
+    # A module's __getattr__ would make every misspelt name an Any.
+    assert [ast.unparse(node.test) for node in others] == ["not TYPE_CHECKING"]
+    assert "__getattr__" not in [getattr(node, "name", None) for node in module.body]
+    assert len({name for name in dir(skantidistill) if name in there}) == len(there)
 
 
 def test_type_checkers_find_the_annotations():

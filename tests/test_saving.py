@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import joblib
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -192,6 +194,20 @@ def test_the_teacher_comes_back_as_scikit_learns_and_grows_again(folder):
     assert_array_equal(again.growth_.shared[0], student.growth_.shared[0])
 
 
+@pytest.mark.parametrize("start", ["uniform", "transfer"])
+@pytest.mark.parametrize("known", [[], ["one"]])
+@pytest.mark.filterwarnings("ignore")  # the teacher's other classes have no rows
+def test_a_growth_out_of_few_of_the_teachers_classes_or_none_comes_back(known, start, folder):
+    X, y = digits()
+    rows = ~old_rows() | np.isin(y, known)
+    student = quick(fitted_teacher(), start=start).fit(X[rows], y[rows])
+    assert student.growth_.teacher.classes.tolist() == known
+    loaded = saved_and_loaded(student, folder)
+    assert same(loaded.growth_, student.growth_)
+    assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
+    assert same_parameters(loaded.partial_fit(X[rows], y[rows]), student.partial_fit(X[rows], y[rows]))
+
+
 def test_a_teacher_that_was_fitted_within_is_fitted_in_the_file_and_has_the_columns_names(folder):
     X, y = digits()
     student = quick(MLPClassifier((4,), max_iter=5, random_state=0))
@@ -303,6 +319,60 @@ def test_what_a_file_does_not_keep_is_named_and_comes_back_as_its_default(folder
     assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
 
 
+class Sapling(AntiDistilledMLPClassifier):
+    """A student with a parameter of any kind."""
+
+    _parameter_constraints: ClassVar = {
+        **AntiDistilledMLPClassifier._parameter_constraints,
+        "note": "no_validation",
+    }
+
+    def __init__(self, teacher=None, *, max_iter=1, phi_max_iter=1, note=None):
+        super().__init__(teacher, max_iter=max_iter, phi_max_iter=phi_max_iter)
+        self.note = note
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        ({"a": [1, (2.5, None)], 3: np.arange(2)}, True),
+        ([np.ones(2), object()], False),  # of which an array is kept before the object is met
+        ({(1, 2): 3}, False),
+        ({None: 3}, False),
+        ([[[[[1]]]]], False),
+        (2**64, False),
+        (np.ones(2, dtype=complex), False),
+    ],
+)
+def test_a_file_holds_no_parameter_that_load_would_refuse(note, kept, folder):
+    X, y = digits()
+    student = Sapling(fitted_teacher(), note=note).fit(X, y)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = saved_and_loaded(student, folder)
+    assert same(loaded.note, note if kept else None)
+    expected = [] if kept else [f"{folder / 'student'} does not keep note: a file without pickle can't."]
+    assert [str(w.message).split(" Set")[0] for w in caught] == expected
+
+
+def test_an_array_of_another_byte_order_comes_back_in_this_machines(folder):
+    X, y = digits()
+    other = np.array([1, 2, 3], dtype=np.dtype(np.int32).newbyteorder("S"))
+    loaded = saved_and_loaded(Sapling(fitted_teacher(), note=other).fit(X, y), folder)
+    assert same(loaded.note, np.array([1, 2, 3], dtype=np.int32))
+
+
+def test_what_scikit_learns_setters_left_is_named_as_a_user_knows_it(folder):
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        student.set_fit_request(sample_weight=True)
+    student._skl_callbacks = []
+    message = "does not keep the callbacks of set_callbacks, the requests of set_fit_request and the like: a"
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        student.save(folder / "student")
+
+
 def test_what_is_left_empty_is_not_missed(folder):
     X, y = digits()
     student = quick(fitted_teacher(), callbacks=[], teacher_classes=["four", "one", "two"]).fit(X, y)
@@ -394,7 +464,9 @@ def test_callbacks_of_scikit_learn_are_named_by_the_method_that_set_them(tmp_pat
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 brought callbacks")
     X, y = digits()
     student = quick(fitted_teacher()).set_callbacks(callback.ScoringMonitor(scoring="accuracy")).fit(X, y)
-    with pytest.warns(UserWarning, match="does not keep what set_callbacks has set: a file without pickle"):
+    with pytest.warns(
+        UserWarning, match="does not keep the callbacks of set_callbacks: a file without pickle"
+    ):
         student.save(tmp_path / "student")
     loaded = AntiDistilledMLPClassifier.load(tmp_path / "student")
     assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))

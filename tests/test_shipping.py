@@ -16,7 +16,9 @@ from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -177,6 +179,7 @@ def test_it_has_what_a_fitted_mlp_has():
     assert set(vars(fitted)) - own == set(vars(model))
     for name in set(vars(model)) - set(model.get_params()):
         assert isinstance(getattr(fitted, name), type(getattr(model, name))), name
+    assert (model._no_improvement_count, model.t_) == (0, 0)  # partial_fit and Adam go on from them
     check_is_fitted(model)
     assert clone(model).get_params() == MLPClassifier((8,)).get_params()
     assert repr(model) == "MLPClassifier(hidden_layer_sizes=(8,))"
@@ -192,6 +195,10 @@ def test_what_the_student_tells_of_its_training_is_kept():
     assert model.best_loss_ == min(student.loss_curve_)
     assert model.validation_scores_ == student.validation_scores_
     assert model.best_validation_score_ == max(student.validation_scores_)
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0)
+    search = GridSearchCV(make_pipeline(StandardScaler(), FrozenEstimator(mlp.fit(X, y))), {}).fit(X, y)
+    model = to_sklearn(search)
+    assert (model[-1].n_iter_, model[-1].loss_curve_) == (3, mlp.loss_curve_)
     untold = to_sklearn(fit_logistic(3))
     assert (untold.n_iter_, untold.loss_curve_, untold.best_loss_) == (0, [], np.inf)
     assert np.isnan(untold.loss_)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -117,6 +118,28 @@ def test_a_requested_stop_ends_training_after_that_epoch(n_epochs):
     assert recorder.told[-2:] == [("end", "fit"), "teardown"]
 
 
+def test_training_converges_whoever_listens():
+    X, y = digits()
+    rule = {"tol": 10.0, "n_iter_no_change": 1, "max_iter": 9}
+    listened = quick(fitted_teacher(), **rule).set_callbacks(Recorder()).fit(X, y)
+    assert listened.n_iter_ == quick(fitted_teacher(), **rule).fit(X, y).n_iter_ == 3
+
+
+def test_in_phi_classes_are_sorted_whatever_the_order_of_the_teachers_outputs():
+    X, y = digits()
+    teacher, recorder = fitted_teacher(), Recorder()
+    module = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).double()
+    order = [2, 0, 1]
+    with torch.no_grad():
+        for layer, W, b in zip(module[::2], teacher.coefs_, teacher.intercepts_, strict=True):
+            rows = order if layer is module[2] else slice(None)
+            layer.weight[:], layer.bias[:] = torch.from_numpy(W.T[rows]), torch.from_numpy(b[rows])
+    quick(module, teacher_classes=teacher.classes_[order]).set_callbacks(recorder).fit(X, y)
+    X_seen, y_seen, _, fitted = recorder.data["fit", "phi", ("epoch", 1)]
+    assert fitted.classes_.tolist() == ["four", "one", "two"]
+    assert fitted.score(X_seen, y_seen) > 0.9
+
+
 def test_a_requested_stop_in_phi_ends_phi_alone():
     X, y = digits()
     recorder = Recorder(stop_at=[("fit", "phi", ("epoch", 0))])
@@ -124,6 +147,21 @@ def test_a_requested_stop_in_phi_ends_phi_alone():
     assert len(stopped.phi_history_) == 1
     assert same_parameters(stopped, quick(fitted_teacher(), phi_max_iter=1).fit(X, y))
     assert stopped.n_iter_ == 3
+
+
+def test_a_requested_stop_in_phi_is_kept_in_no_cache(tmp_path):
+    X, y = digits()
+    recorder = Recorder(stop_at=[("fit", "phi", ("epoch", 0))])
+    stopped = quick(fitted_teacher(), memory=str(tmp_path)).set_callbacks(recorder).fit(X, y)
+    assert len(stopped.phi_history_) == 1
+    whole = quick(fitted_teacher()).fit(X, y)
+    for _ in range(2):  # kept, and read
+        cached = quick(fitted_teacher(), memory=str(tmp_path)).fit(X, y)
+        assert len(cached.phi_history_) == 2
+        assert same_parameters(cached, whole)
+    # What is read has no epochs to tell of.
+    listened = quick(fitted_teacher(), memory=str(tmp_path)).set_callbacks(recorder).fit(X, y)
+    assert same_parameters(listened, whole)
 
 
 def test_an_error_tears_callbacks_down_and_leaves_the_student_as_it_was():

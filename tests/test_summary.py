@@ -68,6 +68,19 @@ def test_a_student_without_a_teacher_and_one_that_gained_nothing_say_so():
     assert lines(quick(teacher, hidden_layer_sizes=(8,)).fit(X, y))[0]["gained"] == "nothing"
 
 
+def test_a_term_without_weight_is_not_told():
+    student = quick(fitted_teacher(), lambda_teacher=0, lambda_trace=0).fit(*digits())
+    _, terms = lines(student)
+    assert list(terms) == ["phi's terms", "cross-entropy", "cross-entropy in the neighbourhood"]
+
+
+def test_what_is_set_after_the_fit_does_not_break_a_summary():
+    student = quick(fitted_teacher()).fit(*digits()).set_params(lambda_ce="none", lambda_trace=None)
+    _, terms = lines(student)
+    assert (terms["cross-entropy"][0], terms["trace of the Hessian"][0]) == ("none", "None")
+    assert "skantidistill-growth" in student._repr_html_()
+
+
 def test_an_unfitted_student_has_no_summary():
     with pytest.raises(NotFittedError):
         quick(fitted_teacher()).summary()

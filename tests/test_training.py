@@ -5,6 +5,7 @@ import inspect
 import re
 import warnings
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from skorch.callbacks import (
 from strategies import seeds
 
 from skantidistill import AntiDistilledMLPClassifier, steps, training
+from skantidistill.epochs import Stopping
 from skantidistill.network import ACTIVATIONS
 from skantidistill.objective import Objective
 from skantidistill.rows import Minibatches, Rows
@@ -374,6 +376,23 @@ def test_without_torchs_inner_function_adams_steps_are_the_same(monkeypatch):
     assert all_equal(run(freeze_iter=2).params, trained.params)
 
 
+def test_adams_steps_are_torchs_whatever_the_settings_of_its_group():
+    """A callback may set them; skorch's own set the learning rate."""
+    settings = {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.3}
+    start, gradients = make_params()[0], make_params()[:1] * 4
+    reached = []
+    for kind, step in [(steps.Adam, "advance"), (torch.optim.Adam, "step")]:
+        p = torch.nn.Parameter(torch.tensor(start))
+        optimizer = kind([p], fused=True)
+        optimizer.param_groups[0].update(settings)
+        for number, gradient in enumerate(gradients):
+            p.grad = torch.tensor(gradient) * number
+            getattr(optimizer, step)()
+        reached.append(p.detach().numpy())
+    assert_array_equal(*reached)
+    assert not np.array_equal(reached[0], start)
+
+
 def test_training_writes_to_no_argument_and_touches_no_global_random_state():
     params, (X, codes, weight) = make_params(), make_rows()
     before = [a.copy() for a in (*params, X, codes, weight)]
@@ -512,6 +531,17 @@ def test_training_stops_by_scikit_learns_rule_on_the_loss(tol, patience):
     expected = epochs_by_scikit_learns_rule(-np.array(fitted.loss_curve_), tol, patience)
     assert fitted.n_iter_ == len(fitted.loss_curve_) == expected
     assert patience + 1 < expected < 200
+
+
+def test_a_gain_of_just_tol_is_one_as_in_scikit_learn():
+    net, rule = SimpleNamespace(), Stopping(tol=0.25, patience=1, validated=False, monitor=None)
+    rule.on_train_begin(net)
+    waited = []
+    for loss in (1.0, 0.75, 0.5, 0.375, 0.125):  # sums of powers of 2: no rounding
+        net.history = [{"train_loss": loss}]
+        rule.on_epoch_end(net)
+        waited.append(rule.waited)
+    assert waited == [0, 0, 0, 1, 0]
 
 
 def test_tol_and_patience_move_the_end():
