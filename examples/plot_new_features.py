@@ -25,10 +25,10 @@ teacher = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[few], y)
 
 # %%
 # Now there are thirty, in an order of their own. Columns are matched by name, and new ones are scaled by a
-# scaler of the same kind. ``start="zero"`` gives them the weight 0 to begin with.
-student = AntiDistilledMLPClassifier(
-    teacher, hidden_layer_sizes=(32,), start="zero", phi_max_iter=0, tol=1e-3, random_state=0
-)
+# scaler of the same kind. ``start="zero"`` gives them the weight 0 to begin with, and ``delta``, the noise of
+# the training, is in the units of each column.
+settings = {"hidden_layer_sizes": (32,), "start": "zero", "phi_max_iter": 0, "tol": 1e-3, "max_iter": 500}
+student = AntiDistilledMLPClassifier(teacher, delta=0.02 * X.std(), random_state=0, **settings)
 student.fit(X[X.columns[::-1]], y)
 before = student.phi_blueprint_  # the network before it saw the new features
 logits = before.logits(X_test[X.columns[::-1]].to_numpy())

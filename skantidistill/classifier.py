@@ -83,7 +83,8 @@ class AntiDistilledMLPClassifier(
         lambda_ce CE(w) + lambda_teacher ||u - Pr[w]||^2
         + lambda_noise E_{x' in U_delta(x)} CE(w, x') + lambda_trace tr(d^2 CE / d w^2)
 
-    over D1, the data that the teacher knows; Pr picks the teacher's parameters out of the student's, and
+    over D1, the data that the teacher knows: the rows of (X, y) whose label it has, unless ``fit`` is given
+    ``teacher_data`` or ``teacher_rows``. Pr picks the teacher's parameters out of the student's, and
     U_delta(x) is the neighbourhood of x of half-width ``delta``. Last, the student is trained on
     (X, y) by cross-entropy, with the last two terms kept if ``regularize="fit"`` [1]_.
 
@@ -106,9 +107,8 @@ class AntiDistilledMLPClassifier(
         as it is); without a teacher (100,); after a linear one a layer of 100, or of 2 units a class if more.
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
         Activation of the hidden layers; None: the teacher's, or "relu" where there is none.
-    start : {"xavier", "zero", "uniform", "transfer", "net2net", "net2net_equal"} or callable, \
-            default="uniform"
-        Where phi starts. "uniform": the teacher's parameters in their place, the others small and
+    start : str or callable, default="uniform"
+        Where phi starts, a name in ``skantidistill.starts.STARTS``. "uniform": the teacher's parameters in their place, the others small and
         random; "zero": the others 0; "net2net": the teacher's units replicated, with the same function, which
         wants ``lambda_teacher=0`` ("net2net_equal": equal shares); "transfer": the teacher's hidden layers
         as they are and a fresh output layer, for ``freeze_iter > 0``; "xavier": nothing of the teacher.
@@ -124,7 +124,7 @@ class AntiDistilledMLPClassifier(
         Weight of the trace of the Hessian.
     delta : float or array-like of shape (n_features,), default=0.02
         Half-width of the neighbourhood (standard deviation if "normal"), in the units of X: for columns of
-        different scales one value each, for example ``0.01 * X.std(axis=0)``. A Series is matched by name.
+        different scales one value each, for example ``0.02 * X.std(axis=0)``. A Series is matched by name.
         Of sparse rows only the values that are not 0 move.
     neighborhood : {"uniform", "normal", "adversarial"}, default="adversarial"
         How x' is drawn: uniform on the cube, normal, or one signed gradient step of length ``delta``
@@ -205,8 +205,10 @@ class AntiDistilledMLPClassifier(
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had names that are all strings.
-    coefs_, intercepts_ : list of ndarray of shape (n_in, n_out) and of shape (n_out,)
-        The network, in scikit-learn's orientation; of a teacher with scalers: as it sees scaled inputs.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weights, in scikit-learn's orientation; after a teacher with scalers the first take scaled inputs.
+    intercepts_ : list of ndarray of shape (n_out,)
+        Biases.
     n_layers_ : int
         Number of layers, the inputs counted as one.
     n_iter_ : int
@@ -244,7 +246,8 @@ class AntiDistilledMLPClassifier(
     ``delta`` and ``bounds`` are in the units of the raw X all the same.
 
     The noise and trace terms depend on the scale of X: scale it (``fit`` warns if it looks unscaled), for the
-    teacher as for the student, or give a Pipeline with its scaler as teacher. They also keep the loss from
+    teacher as for the student, or give a Pipeline with its scaler as teacher, and then ``delta=0.02 *
+    X.std(axis=0)``, because ``delta`` stays in the units of the raw X. The terms also keep the loss from
     settling, so that ``tol`` seldom stops the training before ``max_iter``; ``tol=1e-3`` is often enough.
     Small networks train faster with ``torch.set_num_threads(1)``, much so on a busy machine.
 

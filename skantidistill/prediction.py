@@ -290,7 +290,8 @@ class PredictsByBlueprint(AnswersByLogits):
         Returns
         -------
         model : onnx.ModelProto
-            Takes raw inputs "X", gives "label" and "probabilities".
+            Takes raw inputs "X", gives "label" and "probabilities"; to write it into a file,
+            ``Path("student.onnx").write_bytes(model.SerializeToString())``.
         """
         check_is_fitted(self)
         return to_onnx(self, dtype=dtype, target_opset=target_opset)

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -162,3 +162,19 @@ def test_a_neighbourhood_wider_than_the_data_is_warned_of(scaled):
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
         student.set_params(delta=0.02 * X.std(axis=0)).fit(X, y)
+
+
+def test_a_width_beyond_some_columns_of_a_scaled_teacher_warns():
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    teacher = make_pipeline(StandardScaler(), LogisticRegression()).fit(X.iloc[:, :4], y)
+    n_wide = int((X.std(ddof=0) < 0.02).sum())
+    message = (
+        f"delta=0.02 is more than the standard deviation of {n_wide} of 30 columns, so that the noise may"
+    )
+    assert 3 < n_wide < 15
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        quick(teacher).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        quick(teacher, delta=0.02 * X.std()).fit(X, y)

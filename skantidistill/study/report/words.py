@@ -100,7 +100,7 @@ def columns(rows: Sequence[Row], protocol: Protocol) -> str:
         f"with {noise} N(0, 1) added to every weight and bias, mean of {protocol.n_draws} draws. Old "
         "classes: clean, of the rows whose class the teacher knows. To Xavier's: epochs on D2 (phi's steps "
         "counted) and seconds (phi's, too) until the accuracy is reached that the table's first row ends "
-        "with; (2/3): in 2 of 3 seeds. Trace: of the Hessian of the cross-entropy in the parameters, on up "
+        "with; (k/n): in k of n seeds. Trace: of the Hessian of the cross-entropy in the parameters, on up "
         f"to {TRACE_ROWS} test rows."
     )
 
