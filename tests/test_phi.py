@@ -25,7 +25,7 @@ def stages(monkeypatch):
     return seen
 
 
-PHI, TRAINING = "phi, epoch", "Iteration"
+PHI, TRAINING = "phi", "training"
 
 
 def test_a_cached_phi_gives_the_same_student_without_being_run_again(stages, tmp_path):
