@@ -148,6 +148,14 @@ def test_training_goes_on_otherwise_from_a_fresh_optimiser(folder):
         assert not same_parameters(loaded.partial_fit(X, y), twin), lost
 
 
+def test_a_history_that_is_validated_in_part_comes_back(folder):
+    X, y = digits()
+    student = quick(fitted_teacher(), early_stopping=True).fit(X, y)
+    student.set_params(early_stopping=False).partial_fit(X, y)
+    assert ["valid_acc" in row for row in student.history_] == [True, True, True, False]
+    assert same(saved_and_loaded(student, folder).history_, student.history_)
+
+
 def test_rehearsal_goes_on_with_the_columns_of_the_growth(folder):
     X, y = digits()
     old, new = old_rows(), ~old_rows()
