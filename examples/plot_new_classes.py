@@ -67,8 +67,9 @@ axes.legend(frameon=False, loc="lower left")
 plt.show()
 
 # %%
-# The student knows ten digits, still knows the old five, and resists better, for a little of the fresh network's
-# accuracy. It owes that to the noise in its training; the example on text shows what it owes to the teacher.
+# The student knows ten digits, still knows the old five, and resists better, for a little of the fresh
+# network's accuracy. It owes that to the noise in its training; the example on text shows what it owes to the
+# teacher.
 at = int(np.argmin(abs(epsilons - 0.1)))
 for label, (scores, _) in curves.items():
     print(f"{label}: accuracy {scores[0]:.3f}, at epsilon {epsilons[at]:.1f} {scores[at]:.3f}")

@@ -108,10 +108,11 @@ class AntiDistilledMLPClassifier(
     activation : {"identity", "logistic", "tanh", "relu"} or None, default=None
         Activation of the hidden layers; None: the teacher's, or "relu" where there is none.
     start : str or callable, default="uniform"
-        Where phi starts, a name in ``skantidistill.starts.STARTS``. "uniform": the teacher's parameters in their place, the others small and
-        random; "zero": the others 0; "net2net": the teacher's units replicated, with the same function, which
-        wants ``lambda_teacher=0`` ("net2net_equal": equal shares); "transfer": the teacher's hidden layers
-        as they are and a fresh output layer, for ``freeze_iter > 0``; "xavier": nothing of the teacher.
+        Where phi starts: one of the names in ``skantidistill.starts.STARTS``. "uniform": the teacher's
+        parameters in their place, the others small and random; "zero": the others 0; "net2net": the teacher's
+        units replicated, with the same function, which wants ``lambda_teacher=0`` ("net2net_equal": equal
+        shares); "transfer": the teacher's hidden layers as they are and a fresh output layer, for
+        ``freeze_iter > 0``; "xavier": nothing of the teacher.
         A function takes ``(growth, random_state)`` and returns ``(W_1, b_1, ...)``, weights of shape
         (n_out, n_in): see :mod:`skantidistill.starts`.
     lambda_ce : float, default=1.0

@@ -18,7 +18,7 @@ __all__ = ["decode", "encode", "finish", "read_file", "take", "write_file"]
 FORMAT = "skantidistill student"
 VERSION = 1
 #: Characters of JSON that a file may have; safetensors itself admits 100 MB, in which quotes are escaped.
-LONGEST = 2**25
+LONGEST = 2**23
 #: Lists and dicts inside each other that a value may have.
 DEEPEST = 3
 

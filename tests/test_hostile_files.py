@@ -136,7 +136,7 @@ def test_another_file_is_refused(content, why, tmp_path):
         ("null", "its JSON is no object"),
         ("9" * 10_000, "its JSON can't be read ("),
         ("{}", "it lacks 'network'"),
-        (" " * (2**25 + 1), "it has 33554433 characters of JSON, and at most 33554432 are read"),
+        (" " * (2**23 + 1), "it has 8388609 characters of JSON, and at most 8388608 are read"),
     ],
 )
 def test_absurd_json_is_refused(text, why, parts, tmp_path):
