@@ -87,4 +87,4 @@ if not TYPE_CHECKING:  # type checkers would take every name for one that there 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

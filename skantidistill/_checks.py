@@ -6,13 +6,13 @@ The only module that imports private names of scikit-learn.
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import singledispatch
 from importlib import import_module
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -70,9 +70,9 @@ __all__ = [
     "weigh_classes",
 ]
 
-fit_context = _fit_context
 check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
+Method = TypeVar("Method", bound=Callable)
 _LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
 _LONGEST = 80  # characters of a value that a message quotes
@@ -80,6 +80,11 @@ ONE_VS_REST = (
     "If another tool calls fit: OneVsRestClassifier and OneVsOneClassifier work with teacher=None only, "
     "because in place of y's labels they hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
 )
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+    """Return scikit-learn's decorator of ``fit``, which type checkers see through."""
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
 
 
 def quoted(value: Any) -> str:

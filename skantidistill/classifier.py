@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import RandomState
@@ -195,8 +195,9 @@ class AntiDistilledMLPClassifier(
         Where to train, as torch names it. Other devices than "cpu" use float32.
     memory : None, str or joblib.Memory, default=None
         A folder in which values of phi are kept, as ``Pipeline`` keeps transformers: a fit with the same
-        start, D1, seed and parameters of phi takes it from there. So a search over what comes after phi
-        (``alpha``, ``max_iter``, ``regularize``) pays for it once a fold, if ``random_state`` is an integer.
+        start, D1, seed and parameters of phi takes it from there, and callbacks hear of none of its epochs. So
+        a search over what comes after phi (``alpha``, ``max_iter``, ``regularize``) pays for it once a fold, if
+        ``random_state`` is an integer.
 
     Attributes
     ----------
@@ -400,7 +401,7 @@ class AntiDistilledMLPClassifier(
         *,
         teacher_data: Any = None,
         teacher_rows: Any = None,
-    ) -> "AntiDistilledMLPClassifier":
+    ) -> Self:
         """Grow the teacher, minimise phi over D1 and train on (X, y).
 
         D1 is ``teacher_data``, or the rows of X that ``teacher_rows`` marks, or else the rows of X
@@ -440,9 +441,7 @@ class AntiDistilledMLPClassifier(
             return self._fit(X, y, sample_weight, teacher_data, teacher_rows)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> "AntiDistilledMLPClassifier":
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one epoch on (X, y); the first call grows the teacher and runs phi before it.
 
         In the first call D1 is the rows of X whose label the teacher knows, so that the teacher must be
@@ -474,9 +473,7 @@ class AntiDistilledMLPClassifier(
             return self._partial_fit(X, y, classes, sample_weight)
 
     @with_callbacks
-    def _fit(
-        self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any
-    ) -> "AntiDistilledMLPClassifier":
+    def _fit(self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any) -> Self:
         resume = self.warm_start and hasattr(self, "blueprint_")
         if self.teacher is not None:
             check_readable(self.teacher)
@@ -500,7 +497,7 @@ class AntiDistilledMLPClassifier(
         monitor.end()
         return self
 
-    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> "AntiDistilledMLPClassifier":
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True; use fit.")
         if self.class_weight == "balanced":

@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
 
-from skantidistill._checks import import_optional
+from skantidistill._checks import import_optional, quoted
 from skantidistill.blueprint import Blueprint
 from skantidistill.teachers import read_teacher
 
@@ -179,9 +179,12 @@ def to_onnx(
     mlp = model[-1] if isinstance(model, Pipeline) else model
     _check_onnx_labels(mlp.classes_)
     tensors = {np.dtype(np.float32): types.FloatTensorType, np.dtype(np.float64): types.DoubleTensorType}
-    kind = np.dtype(mlp.coefs_[0].dtype if dtype is None else dtype)
+    try:
+        kind = np.dtype(mlp.coefs_[0].dtype if dtype is None else dtype)
+    except TypeError:
+        kind = None
     if kind not in tensors:
-        raise TypeError(f"dtype={dtype!r} must be numpy.float32, numpy.float64 or None.")
+        raise TypeError(f"dtype={quoted(dtype)} must be numpy.float32, numpy.float64 or None.")
     options = {id(mlp): {"zipmap": False}}  # probabilities as one array, not as a dict a row
     inputs = [("X", tensors[kind]([None, model.n_features_in_]))]
     return skl2onnx.to_onnx(model, initial_types=inputs, options=options, target_opset=target_opset)

@@ -89,9 +89,11 @@ def test_onnx_refuses_what_it_would_not_keep():
     message = "The labels 0 to 1099511627776 do not fit into 32 bits, which is what skl2onnx keeps of them"
     with pytest.raises(ValueError, match=re.escape(message)):
         to_onnx(module, classes=[2**40, 0])
-    message = "dtype=<class 'numpy.float16'> must be numpy.float32, numpy.float64 or None."
-    with pytest.raises(TypeError, match=re.escape(message)):
-        to_onnx(module, dtype=np.float16)
+    for dtype in (np.float16, "floaty"):
+        with pytest.raises(
+            TypeError, match=re.escape(f"dtype={dtype!r} must be numpy.float32, numpy.float64 or")
+        ):
+            to_onnx(module, dtype=dtype)
 
 
 def test_a_missing_converter_is_named_with_its_remedy():

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self, get_type_hints
 
 import pytest
 
@@ -57,3 +58,10 @@ def test_type_checkers_see_the_names_that_there_are_and_no_others():
 
 def test_type_checkers_find_the_annotations():
     assert (Path(skantidistill.__file__).parent / "py.typed").is_file()
+
+
+def test_methods_that_train_return_the_student_to_type_checkers():
+    student = skantidistill.AntiDistilledMLPClassifier
+    for method in (student.fit, student.partial_fit):
+        assert get_type_hints(method)["return"] is Self
+    assert "Any" not in dir(skantidistill)
