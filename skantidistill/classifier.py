@@ -195,8 +195,8 @@ class AntiDistilledMLPClassifier(
         Where to train, as torch names it. Other devices than "cpu" use float32.
     memory : None, str or joblib.Memory, default=None
         A folder in which values of phi are kept, as ``Pipeline`` keeps transformers: a fit with the same
-        start, D1, seed and parameters of phi takes it from there, and callbacks hear of none of its epochs. So
-        a search over what comes after phi (``alpha``, ``max_iter``, ``regularize``) pays for it once a fold, if
+        start, D1, seed and parameters of phi takes it from there (callbacks hear of none of its epochs). So a
+        search over what comes after phi (``alpha``, ``max_iter``, ``regularize``) pays for it once a fold, if
         ``random_state`` is an integer.
 
     Attributes
