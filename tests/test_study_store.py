@@ -12,11 +12,13 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from subprocess import _args_from_interpreter_flags
 
 import pytest
 
 from skantidistill.study import PROTOCOLS, Memory, Run, Store, StudyError, run_study
 from skantidistill.study import run as run_module
+from skantidistill.study.run import deaf_to_ctrl_c
 from skantidistill.study.store import DATABASE, TABLE
 
 DIGITS = PROTOCOLS["digits"]
@@ -344,3 +346,20 @@ def test_the_table_is_replaced_as_a_whole(store, monkeypatch):
     assert (store.folder / TABLE).read_text() == before
     assert sorted(path.name for path in store.folder.glob("*table*")) == [TABLE]
     assert len(read_csv(store.write_table())) == 2
+
+
+def test_new_processes_do_not_warn_of_resources_that_are_gone():
+    told = (
+        "import warnings; warnings.warn('resource_tracker: /name: FileNotFoundError'); warnings.warn('other')"
+    )
+    with deaf_to_ctrl_c():
+        command = [
+            sys.executable,
+            *_args_from_interpreter_flags(),
+            "-c",
+            told,
+        ]  # as joblib starts its tracker
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert "other" in said
+    assert "resource_tracker" not in said
+    assert _args_from_interpreter_flags() != command[1:-2]

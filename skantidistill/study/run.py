@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -20,6 +21,8 @@ from skantidistill.study.store import Memory, Results, Row, Run
 from skantidistill.study.task import run_method
 
 __all__ = ["Watcher", "deaf_to_ctrl_c", "deaths_told", "methods_of", "run_study"]
+
+_GONE = "ignore:resource_tracker:UserWarning"
 
 #: Is told ``(run, "began")`` and ``(run, "ended")``; of a run that was there already "ended" alone.
 Watcher = Callable[[Run, str], None]
@@ -176,14 +179,19 @@ def _make_here(n_jobs: int, protocol: Protocol, runs: Iterator[Run]) -> Iterator
 
 @contextlib.contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Start worker processes that don't hear Ctrl-C, which reaches all of a terminal: joblib ends them."""
+    """Start worker processes that don't hear Ctrl-C, which reaches all of a terminal: joblib ends them.
+
+    joblib's tracker of resources, which is started with them, then does not warn of those that are gone.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.warnoptions.append(_GONE)  # new processes of Python take these over
     try:
         yield
     finally:
+        sys.warnoptions.remove(_GONE)
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
