@@ -141,7 +141,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _arrows(sizes: Sequence[int]) -> str:
-    return " → ".join(str(n) for n in sizes)
+    return " -> ".join(str(n) for n in sizes)
 
 
 def _count(blueprint: Any) -> str:

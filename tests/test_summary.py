@@ -31,8 +31,8 @@ def test_a_summary_tells_what_was_gained_and_how_the_terms_went():
     student = quick(fitted_teacher(), lambda_trace=0.004).fit(X, y)
     facts, terms = lines(student)
     n_parameters = sum(p.size for p in (*student.coefs_, *student.intercepts_))
-    assert facts["network"] == f"64 → 16 → 6, relu, {n_parameters:,} parameters"
-    assert facts["grown from"] == "MLPClassifier 64 → 8 → 3, 547 parameters"
+    assert facts["network"] == f"64 -> 16 -> 6, relu, {n_parameters:,} parameters"
+    assert facts["grown from"] == "MLPClassifier 64 -> 8 -> 3, 547 parameters"
     assert facts["gained"] == "3 classes (five, three, zero), 8 hidden units"
     assert facts["phi"] == f"2 epochs, loss {student.phi_history_[-1]['train_loss']:.4g}"
     assert facts["training"] == f"3 epochs, loss {student.loss_:.4g}"
