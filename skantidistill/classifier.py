@@ -492,8 +492,7 @@ class AntiDistilledMLPClassifier(
             old = self._begin(data, y, old, random_state, monitor)
         codes = encode_labels(y, self.classes_, "y", "the student")
         old = self._other_rows(data, old) if self.rehearse else None
-        stage = monitor.begin("training", self.max_iter, self.blueprint_)
-        train_student(self, X, codes, weight, index, valid_index, old=old, stage=stage)
+        train_student(self, X, codes, weight, index, valid_index, old=old, monitor=monitor)
         monitor.end()
         return self
 

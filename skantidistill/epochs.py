@@ -18,7 +18,7 @@ class Monitor(Protocol):
 
     def begin_epoch(self) -> None: ...
 
-    def end_epoch(self, params: list[Tensor]) -> bool: ...
+    def end_epoch(self, params: list[Tensor]) -> None: ...
 
 
 class Stopping(Callback):
@@ -32,7 +32,7 @@ class Stopping(Callback):
         self.tol, self.patience, self.validated, self.monitor = tol, patience, validated, monitor
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.best, self.waited, self.converged, self.stopped = -np.inf, 0, False, False
+        self.best, self.waited, self.converged = -np.inf, 0, False
         self.best_params: list[Tensor] = []
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -48,9 +48,13 @@ class Stopping(Callback):
             if self.validated:
                 self.best_params = clones(list(net.module_.parameters()))
         self.converged = self.tol is not None and self.waited > self.patience
-        self.stopped = self.converged
         if self.monitor:
-            self.stopped |= self.monitor.end_epoch(list(net.module_.parameters()))
+            self.monitor.end_epoch(list(net.module_.parameters()))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training is to end."""
+        return self.converged or bool(self.monitor and self.monitor.stopped)
 
 
 class EndTraining(Callback):

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skantidistill._checks import check_bounds, check_column_values, encode_labels, quoted, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
-from skantidistill.monitoring import Stage
+from skantidistill.monitoring import FitMonitor
 from skantidistill.objective import Objective
 from skantidistill.old_data import OldData
 from skantidistill.rehearsal import RehearsedRows
@@ -120,12 +120,12 @@ def train_student(
     *,
     old: OldData | None = None,
     one_epoch: bool = False,
-    stage: Stage | None = None,
+    monitor: FitMonitor | None = None,
 ) -> None:
     """Train ``blueprint_`` on all labels, and set what training leaves behind.
 
     ``index`` and ``valid_index`` are the rows to train on and those that stopping watches; ``old`` are rows
-    to rehearse; ``stage`` is told of epochs.
+    to rehearse; ``monitor`` is told of epochs.
     """
     rows = build_rows(student, student.blueprint_, X, codes, weight, index)
     batch_size = count_batch(student, len(rows))
@@ -143,6 +143,7 @@ def train_student(
         lambda_trace=student.lambda_trace if kept else 0.0,
         alpha=student.alpha,
     )
+    stage = monitor.begin("training", student.max_iter, student.blueprint_) if monitor else None
     schedule = Schedule(
         max_iter=1 if one_epoch else student.max_iter,
         batch_size=batch_size,

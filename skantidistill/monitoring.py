@@ -103,15 +103,14 @@ class Stage:
         self.epoch = self.task.subcontext("epoch")
         self.epoch.call_on_fit_task_begin(**self.told)
 
-    def end_epoch(self, params: list[Tensor]) -> bool:
-        """End an epoch in these parameters, and say whether a callback asks to stop."""
+    def end_epoch(self, params: list[Tensor]) -> None:
+        """End an epoch in these parameters."""
 
         def fitted() -> dict[str, Any]:
             arrays = tuple(p.detach().cpu().numpy().copy() for p in params)
             return self._fitted(self.blueprint.with_parameters(arrays))
 
         self.stopped = self.epoch.call_on_fit_task_end(**self.told, reconstruction_attributes=fitted)
-        return self.stopped
 
     def end(self, blueprint: Blueprint) -> None:
         """End the stage in this network."""

@@ -63,7 +63,7 @@ def to_sklearn(estimator: Any, *, classes: Any = None, fold: bool = False) -> An
     """
     blueprint = read_teacher(estimator, classes)
     if fold:
-        blueprint = blueprint.astype(np.float64).folded().astype(blueprint.dtype)
+        blueprint = blueprint.folded()
     model = plain_estimator(blueprint)
     _tell(model[-1] if isinstance(model, Pipeline) else model, _trained(estimator))
     return model

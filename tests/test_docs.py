@@ -3,18 +3,12 @@
 import importlib
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "guide").glob("*.md"))]
+from tests.pages import DOCS, PAGES, ROOT, name_of
+
 DIFFERENCE = r"[+-]\.\d{3} ±\.\d{3}"
-
-
-def name_of(page):
-    return str(page.relative_to(ROOT))
 
 
 def anchors(page):

@@ -4,24 +4,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from skantidistill.starts import STARTS
+from tests.pages import PAGES, ROOT, name_of
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs/guide").glob("*.md")),
-]
 NUMBER = r"\d+\.\d+"
-
-
-def name_of(page):
-    return str(page.relative_to(ROOT))
 
 
 def blocks_of(page):
