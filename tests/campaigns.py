@@ -1,0 +1,48 @@
+"""Campaigns: property tests of thousands of cases, of which an ordinary run of the tests tries one in a hundred.
+
+``CAMPAIGN`` in the environment is the share that is tried: 0.1 in ``.ci/run``, 1 in ``.ci/slow``. A campaign counts
+how its cases ended, and pytest's summary tells.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SHARE = float(os.environ.get("CAMPAIGN", "0.01"))
+
+#: How the cases of the running test ended: see ``tests/conftest.py``.
+outcomes: Counter[str] = Counter()
+
+
+def campaign(n_cases: int) -> Callable:
+    """Turn a property test into a campaign of so many cases."""
+
+    def mark(test: Callable) -> Callable:
+        drawn = settings(
+            max_examples=max(1, round(SHARE * n_cases)),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        )
+        return pytest.mark.campaign(drawn(test))
+
+    return mark
+
+
+@contextmanager
+def case(seconds: int = 60) -> Iterator[None]:
+    """Fail a case that takes longer: a campaign finds what hangs, too."""
+
+    def give_up(number: int, frame: object) -> None:
+        pytest.fail(f"This case ran for more than {seconds} seconds.")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
