@@ -1,7 +1,7 @@
-"""Campaigns: property tests of thousands of cases, of which an ordinary run of the tests tries one in a hundred.
+"""Campaigns: property tests of thousands of cases, of which an ordinary run tries one in a hundred.
 
-``CAMPAIGN`` in the environment is the share that is tried: 0.1 in ``.ci/run``, 1 in ``.ci/slow``. A campaign counts
-how its cases ended, and pytest's summary tells.
+``CAMPAIGN`` in the environment is the share that is tried: 0.1 in ``.ci/run``, 1 in ``.ci/slow``. A
+campaign counts how its cases ended, and pytest's summary tells.
 """
 
 import os
