@@ -294,7 +294,8 @@ def check_rows(
         )
     accept = ["csr"] if sparse else False
     try:
-        if np.shape(data[0])[:1] == (0,):
+        given = data[0] if hasattr(data[0], "shape") else np.asarray(data[0])
+        if given.shape[:1] == (0,):
             raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
         X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
     except ValueError as error:
