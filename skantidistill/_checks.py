@@ -50,6 +50,7 @@ __all__ = [
     "check_count",
     "check_enough_classes",
     "check_first_partial_fit",
+    "check_fit_data",
     "check_inputs",
     "check_inside",
     "check_labels",
@@ -276,6 +277,19 @@ def check_inside(X: Any, bounds: tuple[Any, Any] | None, name: str = "X") -> Non
                 f"{name} has a value outside bounds: {X[rows][row, column].item()!r} in row "
                 f"{rows.start + row}, feature {column}; widen bounds or clip the input."
             )
+
+
+def check_fit_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+    """Return X, as floats, and y as ``fit`` accepts them; with ``reset`` X says what columns there are."""
+    try:
+        return validate_data(estimator, X, y, reset=reset, dtype=FLOATS, accept_sparse="csr")
+    except ValueError as error:
+        if "y should be a 1d array" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} Several labels a row (multilabel, multioutput) can't be learned; fit one estimator a "
+            "column, for example by sklearn.multioutput.MultiOutputClassifier."
+        ) from None
 
 
 def check_inputs(estimator: Any, X: Any) -> Any:
