@@ -50,6 +50,7 @@ __all__ = [
     "check_count",
     "check_enough_classes",
     "check_first_partial_fit",
+    "check_fit_data",
     "check_inputs",
     "check_inside",
     "check_labels",
@@ -278,6 +279,19 @@ def check_inside(X: Any, bounds: tuple[Any, Any] | None, name: str = "X") -> Non
             )
 
 
+def check_fit_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+    """Return X, as floats, and y as ``fit`` accepts them; with ``reset`` X says what columns there are."""
+    try:
+        return validate_data(estimator, X, y, reset=reset, dtype=FLOATS, accept_sparse="csr")
+    except ValueError as error:
+        if "y should be a 1d array" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} Several labels a row (multilabel, multioutput) can't be learned; fit one estimator a "
+            "column, for example by sklearn.multioutput.MultiOutputClassifier."
+        ) from None
+
+
 def check_inputs(estimator: Any, X: Any) -> Any:
     """Return X as an estimator that is fitted already accepts it: floats, the same columns."""
     return validate_data(estimator, X, reset=False, dtype=FLOATS, accept_sparse="csr")
@@ -294,7 +308,8 @@ def check_rows(
         )
     accept = ["csr"] if sparse else False
     try:
-        if np.shape(data[0])[:1] == (0,):
+        given = data[0] if hasattr(data[0], "shape") else np.asarray(data[0])
+        if given.shape[:1] == (0,):
             raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
         X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
     except ValueError as error:

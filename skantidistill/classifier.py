@@ -8,10 +8,9 @@ import numpy as np
 from numpy.random import RandomState
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skantidistill._checks import (
-    FLOATS,
     HasMethods,
     Interval,
     Options,
@@ -19,6 +18,7 @@ from skantidistill._checks import (
     check_class_weight,
     check_enough_classes,
     check_first_partial_fit,
+    check_fit_data,
     check_labels,
     check_weight,
     encode_labels,
@@ -533,7 +533,7 @@ class AntiDistilledMLPClassifier(
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
+        X, y = check_fit_data(self, X, y, reset=reset)
         y = check_labels(y, "y")
         check_class_weight(self.class_weight, y if labels is None else labels)
         weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))

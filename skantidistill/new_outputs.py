@@ -31,8 +31,8 @@ def fit_new_outputs(
 
     Minimises ``CE + PULL/2 m ||V - V_0||^2`` over the output layer V alone, biases included, on a sample with
     as many rows of every class, weighed as the classes are in the data. ``V_0`` is the present layer, 0 in
-    the new rows, and m the mean square of the last hidden layer's outputs. Outputs of classes that have no
-    row stay as they are, and out of the softmax.
+    the new rows, and m the sample's mean square of the last hidden layer's outputs, by row weights. Outputs
+    of classes that have no row stay as they are, and out of the softmax.
 
     Parameters
     ----------
@@ -62,7 +62,9 @@ def fit_new_outputs(
         a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
         weight = np.append(weight, old.weight[rows])
     share = (mass / mass.sum() / np.maximum(np.bincount(labels, weight, len(mass)), 1e-300))[labels]
-    weights, biases = _fit(blueprint, new, a.astype(np.float64), labels, share * weight)
+    a = a.astype(np.float64)
+    pull = PULL * np.average(a**2, weights=np.broadcast_to(weight[:, None], a.shape))
+    weights, biases = _fit(blueprint, new, a, labels, share * weight, pull)
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
 
 
@@ -85,7 +87,7 @@ def _sample(codes: np.ndarray, index: np.ndarray, random_state: RandomState) -> 
 
 
 def _fit(
-    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, w: np.ndarray
+    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, w: np.ndarray, pull: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights and biases of the output layer; w are row weights of sum 1."""
     present = np.unique(labels)
@@ -93,7 +95,6 @@ def _fit(
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
     begin[new] = 0
     begin, truth = begin[present], labels[:, None] == present
-    pull = PULL * np.mean(a**2)
 
     def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
         away = v.reshape(begin.shape) - begin

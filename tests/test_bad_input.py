@@ -11,13 +11,14 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from skorch.callbacks import EarlyStopping
 
-from skantidistill import AntiDistilledMLPClassifier, training
+from skantidistill import training
 from skantidistill.starts import STARTS
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
@@ -335,11 +336,15 @@ def test_a_failed_fit_keeps_the_earlier_one():
     np.testing.assert_array_equal(student.predict_proba(X), before)
 
 
-def test_multilabel_targets_are_refused():
+def test_several_labels_a_row_are_named():
     X, y = digits()
-    student = AntiDistilledMLPClassifier()
-    with pytest.raises(ValueError, match="y should be a 1d array"):
-        student.fit(X, np.column_stack([y == "one", y == "two"]).astype(int))
+    words = "y should be a 1d array, got an array of shape (480, 2) instead. Several labels a row (multi"
+    for labels in (np.column_stack([y == "one", y == "two"]).astype(int), np.column_stack([y, y])):
+        refuse(quick(), ValueError, words, y=labels)
+        with pytest.raises(ValueError, match=re.escape(words)):
+            quick().partial_fit(X, labels, classes=np.unique(labels))
+    # What the message says to do works.
+    assert MultiOutputClassifier(quick(max_iter=1)).fit(X, labels).predict(X).shape == (480, 2)
 
 
 def test_inputs_too_large_for_the_terms_are_a_warning():

@@ -472,6 +472,28 @@ def test_old_rows_are_not_copied(runs):
     assert all(np.shares_memory(rows.inputs, X) for rows, _, _ in runs)
 
 
+class NotAnArray:
+    """Convertible to an array, and to be handled by no function of numpy's before that."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values if dtype is None else self.values.astype(dtype)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"{function.__name__} was called")
+
+
+@pytest.mark.parametrize("held", [np.ndarray.tolist, NotAnArray, pd.DataFrame, np.asfortranarray])
+def test_old_data_may_be_held_as_x_may_be(held):
+    X, y = digits()
+    rows = old_rows()
+    plain = quick(fitted_teacher()).fit(X, y, teacher_data=(X[rows], y[rows]))
+    other = quick(fitted_teacher()).fit(held(X), y, teacher_data=(held(X[rows]), y[rows].tolist()))
+    assert same_parameters(plain, other)
+
+
 def test_zero_weight_old_rows_are_absent():
     X, y = digits()
     rows = old_rows()
