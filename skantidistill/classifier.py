@@ -185,7 +185,9 @@ class AntiDistilledMLPClassifier(
     verbose : bool or int, default=False
         1 or True: print a line an epoch, as scikit-learn does; 2: show a progress bar.
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, multiplied by ``sample_weight``.
+        Weights of classes, multiplied by ``sample_weight``. As in ``MLPClassifier`` a minibatch is a weighted
+        mean by itself, so that weights change little for a class that most minibatches have no row of: raise
+        ``batch_size`` for it.
     callbacks : list of skorch callbacks or None, default=None
         Called while training on (X, y); each ``fit`` works on clones of them. They may read ``valid_loss``
         and ``valid_acc`` (with ``early_stopping``) and ``train_loss``, and score the predictions that
