@@ -185,7 +185,9 @@ class AntiDistilledMLPClassifier(
     verbose : bool or int, default=False
         1 or True: print a line an epoch, as scikit-learn does; 2: show a progress bar.
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, multiplied by ``sample_weight``.
+        Weights of classes, multiplied by ``sample_weight``. As in ``MLPClassifier`` a minibatch is a weighted
+        mean by itself, so that weights change little for a class that most minibatches have no row of: raise
+        ``batch_size`` for it.
     callbacks : list of skorch callbacks or None, default=None
         Called while training on (X, y); each ``fit`` works on clones of them. They may read ``valid_loss``
         and ``valid_acc`` (with ``early_stopping``) and ``train_loss``, and score the predictions that
@@ -242,7 +244,8 @@ class AntiDistilledMLPClassifier(
     -----
     Arithmetic follows X: float32 stays float32, everything else is float64. A binary problem has two
     logits inside, so its trace and its parameter noise are those of the two-logit network. The same
-    seed and the same number of torch threads give the same bits.
+    seed and the same number of torch threads give the same bits, in any process; another number of threads
+    adds up in another order, which a long training in float32 magnifies.
 
     Where a teacher is a ``Pipeline``, new columns are scaled by scalers of the same kinds, fitted on X;
     ``delta`` and ``bounds`` are in the units of the raw X all the same.

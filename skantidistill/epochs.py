@@ -99,7 +99,10 @@ class ProgressBar(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         from tqdm.auto import tqdm  # not before a bar is wanted: in a notebook it asks for widgets
 
-        self.bar = tqdm(total=self.max_iter, desc=self.stage, unit="epoch")
+        class Bar(tqdm):
+            monitor_interval = 0  # no thread, which would outlive the bar: miniters has it drawn in time
+
+        self.bar = Bar(total=self.max_iter, desc=self.stage, unit="epoch", miniters=1)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         row = net.history[-1]

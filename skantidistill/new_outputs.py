@@ -5,9 +5,9 @@ output rows are a convex problem on what the last hidden layer gives, solved her
 """
 
 import numpy as np
+import torch
 from numpy.random import RandomState
 from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 from skantidistill._checks import encode_labels
 from skantidistill.blueprint import Blueprint
@@ -91,22 +91,27 @@ def _fit(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights and biases of the output layer; w are row weights of sum 1."""
     present = np.unique(labels)
-    inputs = np.column_stack([a, np.ones(len(a))])
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
     begin[new] = 0
-    begin, truth = begin[present], labels[:, None] == present
+    # By torch, as all of the training: the last bits depend on the number of threads, and NumPy's is another.
+    inputs, truth, share, origin = map(
+        torch.from_numpy,
+        (np.column_stack([a, np.ones(len(a))]), labels[:, None] == present, w, begin[present]),
+    )
 
     def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
-        away = v.reshape(begin.shape) - begin
-        log_p = log_softmax(inputs @ (begin + away).T, axis=1)
-        loss = -w @ (log_p * truth).sum(axis=1) + pull / 2 * np.sum(away**2)
-        return loss, ((w[:, None] * (np.exp(log_p) - truth)).T @ inputs + pull * away).ravel()
+        V = torch.from_numpy(v).view(origin.shape)
+        away = V - origin
+        log_p = torch.log_softmax(inputs @ V.T, dim=1)
+        loss = pull / 2 * away.square().sum() - torch.dot(share, (log_p * truth).sum(dim=1))
+        gradient = (share[:, None] * (log_p.exp() - truth.to(log_p))).T @ inputs + pull * away
+        return loss.item(), gradient.flatten().numpy()
 
     # To the minimum, which is one: where rounding differs a little, so does the result, and no more. Near it
     # only where that would take minutes, as with a thousand classes.
-    n_iter = int(np.clip(WORK / (len(a) * begin.size), 20, 1000))
+    n_iter = int(np.clip(WORK / (len(a) * origin.numel()), 20, 1000))
     exactly = {"maxiter": n_iter, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
-    V = minimize(objective, begin.ravel(), jac=True, method="L-BFGS-B", options=exactly).x
+    V = minimize(objective, origin.flatten().numpy(), jac=True, method="L-BFGS-B", options=exactly).x
     weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
-    weights[present], biases[present] = V.reshape(begin.shape)[:, :-1], V.reshape(begin.shape)[:, -1]
+    weights[present], biases[present] = V.reshape(origin.shape)[:, :-1], V.reshape(origin.shape)[:, -1]
     return weights, biases

@@ -1,4 +1,4 @@
-"""What all tests share: a bounded hypothesis profile, one torch thread, a summary of campaigns."""
+"""What all tests share: a bounded hypothesis profile, one torch thread, a summary of campaigns and limits."""
 
 import os
 
@@ -33,14 +33,26 @@ def pytest_runtest_call(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Tell how many cases every campaign has tried, and how they ended."""
-    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
-    told = sorted((r.nodeid, ends) for r in reports for name, ends in r.user_properties if name == "campaign")
-    if not told:
-        return
-    terminalreporter.section("campaigns")
-    for name, ends in told:
-        shares = ", ".join(f"{n} {end}" for end, n in sorted(ends.items()))
-        terminalreporter.line(f"{name}: {sum(ends.values())} cases: {shares}")
-    total = sum(sum(ends.values()) for _, ends in told)
-    terminalreporter.line(f"{total} cases in all")
+    """Tell how the cases of every campaign ended, and the figures of slow trials of limits."""
+    campaigns, limits = _told(terminalreporter, "campaign"), _told(terminalreporter, "limit", "slow")
+    if campaigns:
+        terminalreporter.section("campaigns")
+        for name, ends in campaigns:
+            shares = ", ".join(f"{n} {end}" for end, n in sorted(ends.items()))
+            terminalreporter.line(f"{name}: {sum(ends.values())} cases: {shares}")
+        terminalreporter.line(f"{sum(sum(ends.values()) for _, ends in campaigns)} cases in all")
+    if limits:
+        terminalreporter.section("limits")
+        for name, figure in limits:
+            terminalreporter.line(f"{name}: {figure}")
+
+
+def _told(terminalreporter, wanted, marker=""):
+    """Return what tests with a marker have recorded under a name, each with the test's own."""
+    reports = [
+        report
+        for kind in ("passed", "failed")
+        for report in terminalreporter.stats.get(kind, [])
+        if not marker or marker in report.keywords
+    ]
+    return sorted((r.nodeid, told) for r in reports for name, told in r.user_properties if name == wanted)

@@ -1,11 +1,14 @@
 """One run of a study: fit one student on the problem of a seed, and measure it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
@@ -31,7 +34,7 @@ def run_method(protocol: Protocol, method: str, seed: int, data: Dataset | None 
     StudyError
         If the student can't be fitted.
     """
-    with threadpool_limits(protocol.n_threads), warnings.catch_warnings():
+    with _threads(protocol.n_threads), warnings.catch_warnings():
         # Budgets are fixed, so nothing is trained until it converges.
         warnings.simplefilter("ignore", ConvergenceWarning)
         _warm_up()
@@ -56,6 +59,22 @@ def run_method(protocol: Protocol, method: str, seed: int, data: Dataset | None 
             **_effort(student, parameters, problem, curve),
             "seconds": seconds,
         }
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    """Compute with so many threads; None: as many as there are.
+
+    torch is told by itself, too: after ``torch.set_num_threads`` its matrix products hear nobody else.
+    """
+    before = torch.get_num_threads()
+    with threadpool_limits(n):
+        if n is not None:
+            torch.set_num_threads(n)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _effort(
