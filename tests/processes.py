@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload(
 def process(target, *arguments):
     """Give a process that runs ``target(pipe, *arguments)`` and the other end of its pipe; then end it."""
     here, there = CONTEXT.Pipe()
-    begun = CONTEXT.Process(target=target, args=(there, *arguments), daemon=True)
+    begun = CONTEXT.Process(target=target, args=(there, *arguments))
     begun.start()
     there.close()
     try:

@@ -2,15 +2,18 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import signal
 import time
 import warnings
 
+import joblib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import GridSearchCV
 from study_rows import make_rows, make_study
 from test_command_line import lives
 from test_faults import (
@@ -36,7 +39,7 @@ from skantidistill.study import write_report
 from skantidistill.study.report import page
 from skantidistill.study.store import DATABASE
 from tests.campaigns import campaign, case, outcomes
-from tests.problems import same_parameters
+from tests.problems import digits, fitted_teacher, quick, same_parameters
 from tests.processes import process
 
 # --- Killed ------------------------------------------------------------------------------------------------
@@ -272,3 +275,50 @@ def test_ctrl_c_at_any_time_ends_a_study_in_one_line_and_it_goes_on(undisturbed,
 def test_ctrl_c_at_any_time_ends_a_study_and_its_workers(undisturbed, tmp_path_factory, seconds):
     with case(240):
         interrupt(undisturbed, tmp_path_factory.mktemp("study") / "out", 2, seconds)
+
+
+# --- A worker of a Dask cluster dies -----------------------------------------------------------------------
+
+
+def scores_of(n_jobs=None):
+    X, y = digits()
+    student = quick(fitted_teacher(), max_iter=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(student, {"delta": [0.01, 0.02, 0.05]}, cv=3, n_jobs=n_jobs)
+        return search.fit(X, y).cv_results_["mean_test_score"].tolist()
+
+
+def search_on(pipe, address):
+    """Search on a cluster, as the guide says."""
+    import distributed
+
+    logging.disable(logging.CRITICAL)
+    with distributed.Client(address), joblib.parallel_config("dask"):
+        pipe.send("begun")
+        try:
+            pipe.send(scores_of(n_jobs=-1))
+        except distributed.client.FutureCancelledError:
+            pipe.send("FutureCancelledError")
+    pipe.recv()
+
+
+@pytest.mark.slow
+@campaign(60)
+@given(seconds=st.floats(0, 3), which=st.sampled_from([0, -1]))
+def test_a_search_one_of_whose_workers_dies_has_the_right_result_or_none(seconds, which):
+    """That none of them waits without end can't be promised: joblib's backend for Dask does so at times."""
+    pytest.importorskip("distributed")
+    from tests.dask_network import Network
+
+    with case(150), Network() as network:
+        network.have(2)
+        with process(search_on, network.address) as (_, pipe):
+            assert pipe.recv() == "begun"
+            time.sleep(seconds)
+            network.kill(list(network.workers)[which])
+            told = pipe.recv() if pipe.poll(60) else "waits"
+    if isinstance(told, list):
+        assert told == scores_of()
+        told = "the right result"
+    outcomes[told] += 1
