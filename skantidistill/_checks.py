@@ -116,8 +116,7 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        estimator.__dict__ = before  # in one step: Ctrl-C may be pressed twice
         raise
 
 

@@ -30,6 +30,7 @@ from skantidistill._checks import (
     weigh_classes,
 )
 from skantidistill.blueprint import Blueprint
+from skantidistill.faults import ended_by_ctrl_c, memory_told
 from skantidistill.fitting import grow, seed_generators, start_fresh, train_student
 from skantidistill.growth import Growth
 from skantidistill.keeping import KeepsFittedTeacher
@@ -475,6 +476,8 @@ class AntiDistilledMLPClassifier(
         with restored_on_error(self):
             return self._partial_fit(X, y, classes, sample_weight)
 
+    @memory_told
+    @ended_by_ctrl_c
     @with_callbacks
     def _fit(self, X: Any, y: Any, sample_weight: Any, teacher_data: Any, teacher_rows: Any) -> Self:
         resume = self.warm_start and hasattr(self, "blueprint_")
@@ -499,6 +502,8 @@ class AntiDistilledMLPClassifier(
         monitor.end()
         return self
 
+    @memory_told
+    @ended_by_ctrl_c
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True; use fit.")

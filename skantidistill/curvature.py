@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skantidistill._checks import quoted
 from skantidistill.draws import rademacher
+from skantidistill.faults import memory_told
 from skantidistill.network import ACTIVATIONS, Parameters, forward, weighted_mean
 from skantidistill.perceptron import Problem, read_problem
 from skantidistill.row_traces import exact_rows, hutchinson, n_signs, sampled_rows, y_is_needed
@@ -24,6 +25,7 @@ from skantidistill.row_traces import exact_rows, hutchinson, n_signs, sampled_ro
 __all__ = ["exact_trace", "hutchinson_trace", "n_signs", "rademacher", "sampled_trace"]
 
 
+@memory_told
 def exact_trace(
     model: Any, X: Any, *, y: Any = None, weight: Any = None, activation: str | None = None
 ) -> Tensor:
@@ -84,6 +86,7 @@ def exact_trace(
     return weighted_mean(rows, problem.weight)
 
 
+@memory_told
 def sampled_trace(
     model: Any,
     X: Any,
@@ -148,6 +151,7 @@ def sampled_trace(
     return weighted_mean(sampled_rows(params, inputs, logits, activation, signs, y), weight)
 
 
+@memory_told
 def hutchinson_trace(
     model: Any,
     X: Any,

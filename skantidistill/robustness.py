@@ -22,6 +22,7 @@ from skantidistill._checks import (
     read_labels,
 )
 from skantidistill.blueprint import Blueprint
+from skantidistill.faults import memory_told
 from skantidistill.measures import ATTACKS, KINDS, Trial
 from skantidistill.perturbation_settings import check_by_feature, check_settings, check_strengths
 from skantidistill.scoring import Points, Tally, find_scorer
@@ -198,6 +199,7 @@ def robustness_score(
     return float(curve.scores[0])
 
 
+@memory_told
 def robustness_curve(
     estimator: Any,
     X: Any,
@@ -271,6 +273,7 @@ def robustness_curve(
     return RobustnessCurve(kind, table, draws.mean(axis=1), draws)
 
 
+@memory_told
 def adversarial_examples(
     estimator: Any,
     X: Any,

@@ -74,6 +74,8 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         If it is no such file, a damaged one, or one of a newer version.
     """
     safetensors = import_optional("safetensors", "safetensors", "load")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe is to wait for a writer
+        raise ValueError("it is no file but a pipe, a socket or a device")
     with path.open("rb"):  # whose errors name the path
         pass
     try:

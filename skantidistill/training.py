@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skantidistill._checks import quoted
 from skantidistill.epochs import EndTraining, Monitor, PrintEpochs, ProgressBar, Stopping
+from skantidistill.faults import Interrupted
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
 from skantidistill.steps import Adam, Average
@@ -155,7 +156,7 @@ def train(
             group.pop("initial_lr", None)  # a scheduler's memory of the earlier run's
     try:
         net.partial_fit(rows)
-    except _Interrupted:
+    except Interrupted:
         raise KeyboardInterrupt from None
     except KeyError as error:
         if "history" in str(error):  # skorch's words
@@ -195,10 +196,6 @@ def check_callbacks(callbacks: Any) -> list[Any]:
                 "skorch.callbacks, such as [LRScheduler()]."
             )
     return clone(list(callbacks or []), safe=False)
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C inside an epoch; skorch takes a bare KeyboardInterrupt for a callback's wish to stop."""
 
 
 class _Net(NeuralNetClassifier):
@@ -241,7 +238,7 @@ class _Net(NeuralNetClassifier):
             if average:
                 average.end_epoch()
         except KeyboardInterrupt as interrupt:
-            raise _Interrupted from interrupt
+            raise Interrupted from interrupt  # skorch would take it for a callback's wish to stop
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
         table = table.view(len(weights), -1)
         _check_finite(table, names, self.unit_, len(self.history))

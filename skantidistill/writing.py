@@ -13,7 +13,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file at once or not at all: where it fails, what was there before stays whole.
 
     A file that is there keeps its permissions, and a link to one stays a link. Of several writers at the same
-    time the last one wins.
+    time the last one wins. A process that is killed meanwhile may leave its draft, a hidden file beside it
+    whose name begins as the file's: nobody reads it, and it may be removed.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises
     ------
     OSError
-        If it can't be written.
+        If it can't be written; it names the file.
     """
     path = path.resolve()
     # Every writer has a draft of its own, whose name is not longer than the file's if that is long.
@@ -38,6 +39,8 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             shutil.copymode(path, draft)
         draft.replace(path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # it names the draft, or nothing
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -1,15 +1,12 @@
 """A Dask scheduler and its workers, each a process of its own that a test may kill."""
 
 import asyncio
-import multiprocessing
 import socket
 import time
 
 import distributed
 
-# The server imports once; a process that it forks is there at once.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["skantidistill.study", "distributed", "dask_network"])
+from tests.processes import CONTEXT
 
 
 def serve_scheduler(port):

@@ -18,6 +18,7 @@ FLOORS = {
     "blueprint": 0,
     "datasets": 0,
     "draws": 0,
+    "faults": 0,
     "network": 0,
     "perturbations": 0,
     "scaling": 0,

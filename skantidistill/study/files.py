@@ -111,7 +111,7 @@ def _read_frame(reader: str, path: str, target: str | None) -> Table:
     import pandas as pd
 
     try:
-        frame = getattr(pd, reader)(path)
+        frame = getattr(pd, reader)(Path(path).absolute())  # which is no URL, whatever its name
     except pd.errors.EmptyDataError:
         raise StudyError(f"{path} is empty; it needs a line of names and rows below it.") from None
     except (ValueError, EOFError) as error:  # of pandas, of pyarrow, of the encoding

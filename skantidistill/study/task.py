@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from skantidistill.classifier import AntiDistilledMLPClassifier
 from skantidistill.datasets import Dataset
+from skantidistill.faults import ended_by_ctrl_c
 from skantidistill.study.errors import StudyError
 from skantidistill.study.measure import LearningCurve, measure
 from skantidistill.study.methods import n_steps
@@ -128,7 +129,7 @@ def fit_teacher(protocol: Protocol, data: Dataset, seed: int) -> MLPClassifier:
         teacher.set_params(max_iter=n, learning_rate_init=step_size)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Training interrupted by user")
-            teacher.fit(problem.X_old, problem.y_old)
+            ended_by_ctrl_c(teacher.fit)(problem.X_old, problem.y_old)
         _check_complete(teacher.n_iter_, n)
     return teacher
 

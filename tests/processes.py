@@ -1,0 +1,48 @@
+"""Real processes that a test may kill, interrupt or starve, forked from one that has imported all."""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+from pathlib import Path
+
+# The server imports once; a process that it forks is there at once.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "skantidistill.study",
+        "skantidistill.commands.tune",
+        "torch._dynamo",  # which torch imports at the first step of an optimiser
+        "distributed",
+        "tests.dask_network",
+    ]
+)
+
+
+@contextlib.contextmanager
+def process(target, *arguments):
+    """Give a process that runs ``target(pipe, *arguments)`` and the other end of its pipe; then end it."""
+    here, there = CONTEXT.Pipe()
+    begun = CONTEXT.Process(target=target, args=(there, *arguments))
+    begun.start()
+    there.close()
+    try:
+        yield begun, here
+    finally:
+        begun.kill()
+        begun.join()
+        here.close()
+
+
+def have_more_memory(n_bytes):
+    """Let this process take so many bytes more than it has, and none beyond; return what holds the others."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size, (_, most) = pages * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size, most))
+    held = []
+    for block in (2**20, 2**16, 2**12):  # what was freed before would be used again
+        with contextlib.suppress(MemoryError):
+            while True:
+                held.append(bytearray(block))
+    resource.setrlimit(resource.RLIMIT_AS, (size + n_bytes, most))
+    return held
