@@ -20,12 +20,15 @@ from skantidistill._checks import (
     check_enough_classes,
     check_first_partial_fit,
     check_labels,
+    check_mass,
     check_weight,
     encode_labels,
     fit_context,
     is_fitted,
     quoted,
+    read_labels,
     restored_on_error,
+    told_of,
     warn_user,
     weigh_classes,
 )
@@ -504,6 +507,7 @@ class AntiDistilledMLPClassifier(
                 "partial_fit does not support class_weight='balanced', since it never sees all rows; "
                 "give a dict of weights."
             )
+        self._validate_params()  # scikit-learn does so in the first call only
         first = check_first_partial_fit(self, classes)
         if first and self.teacher is not None:
             check_readable(self.teacher)
@@ -533,12 +537,16 @@ class AntiDistilledMLPClassifier(
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
+        y = y if y is None else read_labels(y, "y")
+        with told_of("X"):
+            X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr", reset=reset)
         y = check_labels(y, "y")
         check_class_weight(self.class_weight, y if labels is None else labels)
-        weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
-        if not weight.any():
-            raise ValueError("class_weight times sample_weight is zero for every row; one row must count.")
+        weight = check_weight(sample_weight, X)
+        if self.class_weight is not None:
+            weight = check_mass(
+                weigh_classes(self.class_weight, y, weight), "class_weight times sample_weight"
+            )
         return X, y, weight
 
     def _check_same_problem(self, labels: np.ndarray) -> None:

@@ -19,6 +19,7 @@ __all__ = ["fit_new_outputs"]
 SAMPLE, SAMPLE_PER_CLASS = 3000, 20
 #: Strength of the pull towards the present output layer, new rows towards 0, in units of the mean square of
 #: what the layer sees. Less of it begins with more accuracy and ends with less firmness.
+LARGEST = 1e100  # of what an output sees: its squares are summed
 PULL = 0.1
 #: Bound on the products of numbers in one direction, over all iterations: some seconds.
 WORK = 3e10
@@ -62,6 +63,8 @@ def fit_new_outputs(
         a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
         weight = np.append(weight, old.weight[rows])
     share = (mass / mass.sum() / np.maximum(np.bincount(labels, weight, len(mass)), 1e-300))[labels]
+    if not np.isfinite(a).all() or np.abs(a, dtype=np.float64).max() > LARGEST:
+        return blueprint  # training says what is wrong
     weights, biases = _fit(blueprint, new, a.astype(np.float64), labels, share * weight)
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
 
