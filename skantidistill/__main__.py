@@ -5,6 +5,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -46,7 +47,11 @@ def _main(arguments: list[str]) -> int:
         arguments.insert(0, "study")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may be no text, "±" no ASCII
-    options = _parser(commands).parse_args(arguments)
+    parser = _parser(commands)
+    for word in arguments:
+        if not _is_text(word):
+            parser.error(f"{word!r} has a character that words of a command line can't have")
+    options = parser.parse_args(arguments)
     options.data = options.data or ("fashion-mnist" if getattr(options, "paper", False) else "digits")
     try:
         return commands[options.command].run(options)
@@ -63,12 +68,21 @@ def _main(arguments: list[str]) -> int:
     return USAGE_ERROR
 
 
+def _is_text(word: str) -> bool:
+    """Say whether a system could have handed on a word: a caller in Python may give any string."""
+    try:
+        return b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         command = self.prog if " " in self.prog else f"{self.prog} study"
-        self.exit(USAGE_ERROR, f"skantidistill: error: {message} (see {command} --help)\n")
+        line = " ".join(message.split())  # which may quote words of several lines
+        self.exit(USAGE_ERROR, f"skantidistill: error: {line} (see {command} --help)\n")
 
 
 def _parser(commands: dict[str, Any]) -> argparse.ArgumentParser:

@@ -55,6 +55,7 @@ __all__ = [
     "check_inside",
     "check_labels",
     "check_mask",
+    "check_mass",
     "check_numbers",
     "check_rows",
     "check_same_kind",
@@ -67,16 +68,17 @@ __all__ = [
     "quoted",
     "read_labels",
     "restored_on_error",
+    "told_of",
     "warn_user",
     "weigh_classes",
 ]
 
-check_first_partial_fit = _check_partial_fit_first_call
 FLOATS = [np.float64, np.float32]
 Method = TypeVar("Method", bound=Callable)
 _LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
 _LONGEST = 80  # characters of a value that a message quotes
+_MOST = 800  # and of a message of another library, which may quote all of X
 ONE_VS_REST = (
     "If another tool calls fit: OneVsRestClassifier and OneVsOneClassifier work with teacher=None only, "
     "because in place of y's labels they hand on 0 and 1 (OutputCodeClassifier: -1 and 1)."
@@ -90,7 +92,10 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
 
 def quoted(value: Any) -> str:
     """Return a value as messages quote it: on one line, cut if long, without an address or numpy's type."""
-    text = repr(value.item() if isinstance(value, np.generic) else value)
+    try:
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+    except Exception:  # of a class that is not ours, or an integer of 5,000 digits
+        text = f"a {type(value).__name__}"
     text = " ".join(re.sub(r" at 0x[0-9A-Fa-f]+", "", text).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
@@ -107,6 +112,26 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """Name an input in what scikit-learn and numpy raise where it can't be used, and cut what they quote."""
+    try:
+        with np.errstate(over="ignore"):  # what no float can hold is infinite, which is told then
+            yield
+    except NotFittedError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        text = str(error)
+        named = re.search(rf"\b{name}\b", text) is not None
+        if named and len(text) <= _MOST:
+            raise
+        if "inconsistent numbers of samples" in text:
+            name = f"{name} and y"
+        text = text if len(text) <= _MOST else f"{text[: _MOST - 4]} ..."
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text if named else f"{name}: {text}") from None
 
 
 @contextmanager
@@ -148,8 +173,9 @@ def check_column_values(
     try:
         if np.asarray(value).dtype.kind not in "iuf":
             raise TypeError
-        values = np.array(value, dtype=np.float64)  # a copy: torch takes no reversed view
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):
+            values = np.array(value, dtype=np.float64)  # a copy: torch takes no reversed view
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"{name}={quoted(value)} is no number; give a number >= 0, or one a feature."
         ) from None
@@ -204,11 +230,22 @@ def check_count(value: Any, name: str) -> None:
 
 
 def check_numbers(estimator: Any) -> None:
-    """Raise if a number is given as True or False, which scikit-learn's own checks take for 1 and 0."""
+    """Raise if a number is True or False, or no float, which scikit-learn's own checks take for numbers."""
     for name, kinds in estimator._parameter_constraints.items():
         value = getattr(estimator, name)
-        if isinstance(value, (bool, np.bool_)) and any(isinstance(kind, Interval) for kind in kinds):
+        intervals = [kind for kind in kinds if isinstance(kind, Interval)]
+        if isinstance(value, (bool, np.bool_)) and intervals:
             raise TypeError(f"{name}={value} is no number; give one, such as {name}={int(value)}.")
+        if any(kind.type is Real for kind in intervals) and not _is_float(value):
+            raise ValueError(f"{name}={quoted(value)} is too large for a float; give a smaller number.")
+
+
+def _is_float(value: Any) -> bool:
+    """Say whether a real number, which may be an integer of any size, has a finite float."""
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
 
 
 def import_optional(module: str, package: str, user: str) -> Any:
@@ -238,8 +275,9 @@ def check_bounds(
     try:
         if any(np.asarray(b).dtype.kind not in "iuf" for b in ends):
             raise TypeError
-        low, high = (np.array(b, dtype=np.float64) for b in ends)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):
+            low, high = (np.array(b, dtype=np.float64) for b in ends)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"bounds={quoted(bounds)} is not a pair (low, high) of numbers; give for example (0, 1), (0, "
             "np.inf) where there is no highest, or one array of lows and one of highs; or None."
@@ -281,7 +319,7 @@ def check_inside(X: Any, bounds: tuple[Any, Any] | None, name: str = "X") -> Non
 def check_fit_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
     """Return X, as floats, and y as ``fit`` accepts them; with ``reset`` X says what columns there are."""
     try:
-        return validate_data(estimator, X, y, reset=reset, dtype=FLOATS, accept_sparse="csr")
+        y = y if y is None else read_labels(y, "y")
     except ValueError as error:
         if "y should be a 1d array" not in str(error):
             raise
@@ -289,11 +327,14 @@ def check_fit_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, An
             f"{error} Several labels a row (multilabel, multioutput) can't be learned; fit one estimator a "
             "column, for example by sklearn.multioutput.MultiOutputClassifier."
         ) from None
+    with told_of("X"):
+        return validate_data(estimator, X, y, reset=reset, dtype=FLOATS, accept_sparse="csr")
 
 
 def check_inputs(estimator: Any, X: Any) -> Any:
     """Return X as an estimator that is fitted already accepts it: floats, the same columns."""
-    return validate_data(estimator, X, reset=False, dtype=FLOATS, accept_sparse="csr")
+    with told_of("X"):
+        return validate_data(estimator, X, reset=False, dtype=FLOATS, accept_sparse="csr")
 
 
 def check_rows(
@@ -306,15 +347,12 @@ def check_rows(
             f"{f' of length {len(data)}' if hasattr(data, '__len__') else ''}."
         )
     accept = ["csr"] if sparse else False
-    try:
+    with told_of("teacher_data"):
         given = data[0] if hasattr(data[0], "shape") else np.asarray(data[0])
         if given.shape[:1] == (0,):
             raise ValueError("teacher_data is empty: its X has 0 rows; give at least one, or leave it out.")
         X = check_array(data[0], dtype=dtype, accept_sparse=accept, input_name="teacher_data")
-    except ValueError as error:
-        text = str(error)
-        raise ValueError(text if "teacher_data" in text else f"teacher_data: {text}") from None
-    columns = _match_columns(estimator, data[0], X.shape[1])
+        columns = _match_columns(estimator, data[0], X.shape[1])
     y = check_labels(data[1], "teacher_data")
     if len(y) != X.shape[0]:
         raise ValueError(
@@ -349,13 +387,22 @@ def _match_columns(estimator: Any, X1: Any, n_columns: int) -> np.ndarray | None
 
 def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight") -> np.ndarray:
     """Return row weights of shape (n_samples,) and X's dtype, not negative and not all 0."""
-    try:
+    with told_of(name):
         weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-    except (TypeError, ValueError) as error:
-        text, kind = str(error), TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(text if name in text else f"{name}: {text}") from None
-    if not weight.any():
+    return check_mass(weight, name)
+
+
+def check_mass(weight: np.ndarray, name: str) -> np.ndarray:
+    """Return row weights if one of them is not 0, and any of them can be summed and divided by the sum."""
+    with np.errstate(over="ignore"):
+        positive, mass = weight[weight > 0], weight.sum()
+    if not len(positive):
         raise ValueError(f"{name} is zero for every row; at least one row must count.")
+    if not np.isfinite(mass) or positive.min() < np.finfo(weight.dtype).tiny:
+        raise ValueError(
+            f"{name} has values from {positive.min()} to {positive.max()}, which are too small or too large "
+            f"to be computed with as {weight.dtype}; divide them by their mean, and set the smallest to 0."
+        )
     return weight
 
 
@@ -392,32 +439,54 @@ def read_labels(y: Any, name: str) -> np.ndarray:
     """Return labels as a vector of strings, booleans or numbers, whatever objects held them."""
     if y is None:
         raise TypeError(f"{name} has no labels, but None; give one label a row.")
-    try:
+    with told_of(name):
         labels = column_or_1d(y, warn=True)
-    except ValueError as error:
-        text = str(error)
-        raise ValueError(text if name in text else f"{name}: {text}") from None
+    if labels.dtype.kind == "T":  # which scikit-learn does not take
+        labels = labels.astype(object)
     if labels.dtype.kind == "O":
-        kinds = {type(label) for label in labels.tolist()}
-        if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bool, Real, bytes)):
-            names = sorted(kind.__name__ for kind in kinds)
-            raise ValueError(
-                f"{name} {'mixes' if len(names) > 1 else 'has'} labels of the types {names}; give labels "
-                "of one type, strings, booleans or numbers, and none that is missing (None or NaN)."
-            )
-        if not issubclass(next(iter(kinds)), str):
-            labels = np.array(labels.tolist())
+        _check_one_type(labels.tolist(), name)
+        if not isinstance(labels[0], str):
+            with told_of(name):
+                labels = np.array(labels.tolist())
+    elif labels.dtype.kind == "U" and isinstance(y, (list, tuple)) and {str} < set(map(type, y)):
+        _check_one_type([str(label) if isinstance(label, str) else label for label in y], name)
+    if labels.dtype.kind in "cV":
+        what = "Complex data not supported" if labels.dtype.kind == "c" else f"no labels, but {labels.dtype}"
+        raise ValueError(f"{name}: {what}; give strings, booleans or numbers.")
     return labels
+
+
+def _check_one_type(labels: list[Any], name: str) -> None:
+    """Raise unless labels are all strings, all booleans or all numbers; numpy makes strings of [1, "a"]."""
+    kinds = {type(label) for label in labels}
+    if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bool, Real, bytes)):
+        names = sorted(kind.__name__ for kind in kinds)
+        raise ValueError(
+            f"{name} {'mixes' if len(names) > 1 else 'has'} labels of the types {names}; give labels "
+            "of one type, strings, booleans or numbers, and none that is missing (None or NaN)."
+        )
 
 
 def check_labels(y: Any, name: str) -> np.ndarray:
     """Return labels as :func:`read_labels` does; raise if they are not those of classes."""
     labels = read_labels(y, name)
     try:
-        check_classification_targets(labels)
-    except ValueError as error:
-        raise ValueError(f"{name} has labels that are no classes: {error}") from None
+        with np.errstate(invalid="ignore"):  # of a cast to int, to see whether floats are whole
+            check_classification_targets(labels)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} has labels that are no classes: {error}") from None
     return labels
+
+
+def check_first_partial_fit(estimator: Any, classes: Any) -> bool:
+    """Set ``classes_`` in the first call of ``partial_fit``, and say whether this is it."""
+    if classes is not None:
+        classes = read_labels(classes, "classes")
+        if not len(classes):
+            raise ValueError("classes is empty; give all labels that will ever come.")
+    with told_of("classes"):
+        return _check_partial_fit_first_call(estimator, classes)
 
 
 def check_enough_classes(classes: np.ndarray) -> np.ndarray:
@@ -432,8 +501,11 @@ def check_enough_classes(classes: np.ndarray) -> np.ndarray:
 def encode_labels(y: np.ndarray, classes: np.ndarray, name: str, owner: str) -> np.ndarray:
     """Return the position of every label among ``classes``, which need not be sorted."""
     order = np.argsort(classes)
-    position = order[np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)]
-    unknown = np.unique(y[classes[position] != y])
+    try:
+        position = order[np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)]
+        unknown = np.unique(y[classes[position] != y])
+    except TypeError:  # of a kind that can't be compared with that of the classes
+        unknown = np.unique(y)
     if len(unknown):
         raise ValueError(
             f"{name} has labels that {owner} doesn't know: {quoted(unknown.tolist())}; it knows "
@@ -467,4 +539,5 @@ def _kind(labels: np.ndarray) -> str:
     if kind == "O":
         kinds = {type(label) for label in labels}
         kind = "U" if kinds <= {str, np.str_} else "b" if kinds <= {bool, np.bool_} else "f"
-    return {"U": "string", "S": "bytes", "T": "string", "b": "boolean"}.get(kind, "numeric")
+    names = {"U": "string", "S": "bytes", "b": "boolean", "M": "date", "m": "duration"}
+    return names.get(kind, "numeric")

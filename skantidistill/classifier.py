@@ -20,6 +20,7 @@ from skantidistill._checks import (
     check_first_partial_fit,
     check_fit_data,
     check_labels,
+    check_mass,
     check_weight,
     encode_labels,
     fit_context,
@@ -512,6 +513,7 @@ class AntiDistilledMLPClassifier(
                 "partial_fit does not support class_weight='balanced', since it never sees all rows; "
                 "give a dict of weights."
             )
+        self._validate_params()  # scikit-learn does so in the first call only
         first = check_first_partial_fit(self, classes)
         if first and self.teacher is not None:
             check_readable(self.teacher)
@@ -544,9 +546,11 @@ class AntiDistilledMLPClassifier(
         X, y = check_fit_data(self, X, y, reset=reset)
         y = check_labels(y, "y")
         check_class_weight(self.class_weight, y if labels is None else labels)
-        weight = weigh_classes(self.class_weight, y, check_weight(sample_weight, X))
-        if not weight.any():
-            raise ValueError("class_weight times sample_weight is zero for every row; one row must count.")
+        weight = check_weight(sample_weight, X)
+        if self.class_weight is not None:
+            weight = check_mass(
+                weigh_classes(self.class_weight, y, weight), "class_weight times sample_weight"
+            )
         return X, y, weight
 
     def _check_same_problem(self, labels: np.ndarray) -> None:

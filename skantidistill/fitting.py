@@ -139,16 +139,16 @@ def train_student(
         student,
         student.blueprint_,
         rows.dtype,
-        lambda_noise=student.lambda_noise if kept else 0.0,
-        lambda_trace=student.lambda_trace if kept else 0.0,
-        alpha=student.alpha,
+        lambda_noise=float(student.lambda_noise) if kept else 0.0,
+        lambda_trace=float(student.lambda_trace) if kept else 0.0,
+        alpha=float(student.alpha),
     )
     stage = monitor.begin("training", student.max_iter, student.blueprint_) if monitor else None
     schedule = Schedule(
         max_iter=1 if one_epoch else student.max_iter,
         batch_size=batch_size,
-        learning_rate_init=student.learning_rate_init,
-        ema_decay=student.ema_decay,
+        learning_rate_init=float(student.learning_rate_init),
+        ema_decay=float(student.ema_decay),
         shuffle=student.shuffle,
         tol=None if one_epoch else student.tol,
         n_iter_no_change=student.n_iter_no_change,
@@ -237,7 +237,7 @@ def build_objective(student: Any, blueprint: Blueprint, dtype: Any, **terms: Any
         blueprint.activation,
         delta=to_tensor(student, delta, dtype),
         neighborhood=student.neighborhood,
-        parameter_noise_std=student.parameter_noise_std,
+        parameter_noise_std=float(student.parameter_noise_std),
         trace="sampled" if student.trace == "auto" else student.trace,
         bounds=bounds,
         **terms,
@@ -275,4 +275,5 @@ def count_batch(student: Any, n_rows: int) -> int:
 
 def to_tensor(student: Any, value: Any, dtype: Any) -> torch.Tensor:
     """Return a copy of a value on the student's device."""
-    return torch.from_numpy(np.array(value, dtype=dtype)).to(student.device)
+    with np.errstate(over="ignore"):  # infinite in single precision: training says that it diverges
+        return torch.from_numpy(np.array(value, dtype=dtype)).to(student.device)

@@ -22,6 +22,8 @@ SAMPLE, SAMPLE_PER_CLASS = 3000, 20
 PULL = 0.1
 #: Bound on the products of numbers in one direction, over all iterations: some seconds.
 WORK = 3e10
+#: What the output layer may see at most: its squares are summed.
+LARGEST = 1e100
 
 
 def fit_new_outputs(
@@ -62,6 +64,8 @@ def fit_new_outputs(
         a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
         weight = np.append(weight, old.weight[rows])
     share = (mass / mass.sum() / np.maximum(np.bincount(labels, weight, len(mass)), 1e-300))[labels]
+    if not np.isfinite(a).all() or np.abs(a, dtype=np.float64).max() > LARGEST:
+        return blueprint  # training says what is wrong
     a = a.astype(np.float64)
     pull = PULL * np.average(a**2, weights=np.broadcast_to(weight[:, None], a.shape))
     weights, biases = _fit(blueprint, new, a, labels, share * weight, pull)

@@ -26,6 +26,7 @@ from skantidistill._checks import (
     encode_labels,
     is_fitted,
     quoted,
+    told_of,
     warn_user,
     weigh_classes,
 )
@@ -160,7 +161,8 @@ def column_means(X: np.ndarray, weight: np.ndarray, index: np.ndarray) -> np.nda
 
 
 def _check_mask(teacher_rows: Any, n_rows: int) -> np.ndarray:
-    mask = np.asarray(teacher_rows)
+    with told_of("teacher_rows"):
+        mask = np.asarray(teacher_rows)
     if mask.dtype != bool:
         raise TypeError(
             f"teacher_rows must be a boolean mask over the rows of X, got dtype {mask.dtype}; a "

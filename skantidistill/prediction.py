@@ -31,7 +31,15 @@ class PredictsByBlueprint(AnswersByLogits):
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self.blueprint_.logits(check_inputs(self, X))
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = self.blueprint_.logits(check_inputs(self, X))
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"X has values so large that the network overflows, first in row {np.argmin(finite)}; scale "
+                "X like the rows that the student was fitted on."
+            )
+        return logits
 
     @property
     def coefs_(self) -> list[np.ndarray]:

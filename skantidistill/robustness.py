@@ -20,6 +20,7 @@ from skantidistill._checks import (
     nearest,
     quoted,
     read_labels,
+    told_of,
 )
 from skantidistill.blueprint import Blueprint
 from skantidistill.faults import memory_told
@@ -363,9 +364,11 @@ def _prepare(
     inside = check_bounds(bounds, rows.shape[1], columns)
     check_inside(rows, inside)
     codes = _check_labels(y, rows, blueprint.classes)
+    with told_of("random_state"):
+        stream = check_random_state(random_state)
     # What draws nothing takes nothing from a random state either.
     draws_any = KINDS[kind].random or settings.get("random_start", False)
-    seed = int(check_random_state(random_state).randint(2**31 - 1)) if draws_any else 0
+    seed = int(stream.randint(2**31 - 1)) if draws_any else 0
     return blueprint, Trial(rows, codes, inside, n_draws, seed, settings), strengths
 
 
@@ -381,7 +384,8 @@ def _check_columns(estimator: Any, X: Any, n_features: int) -> Any:
     """Return X as floats of the estimator's columns; torch modules and skorch nets don't name theirs."""
     if hasattr(estimator, "n_features_in_"):
         return check_inputs(estimator, X)
-    X = check_array(X, dtype=FLOATS, accept_sparse="csr", input_name="X")
+    with told_of("X"):
+        X = check_array(X, dtype=FLOATS, accept_sparse="csr", input_name="X")
     if X.shape[1] != n_features:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {n_features} features "

@@ -1,11 +1,12 @@
 """Save a fitted student in one file without pickle, and load it again."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skantidistill._checks import check_bounds, check_class_weight, check_column_values, warn_user
+from skantidistill._checks import check_bounds, check_class_weight, check_column_values, quoted, warn_user
 from skantidistill.blueprint import Blueprint
 from skantidistill.settings import hidden_layer_sizes
 from skantidistill.shipping import plain_estimator
@@ -56,6 +57,7 @@ _PRIVATE = {
 
 def save_student(student: Any, path: Any) -> None:
     """Write a fitted student into a file, at once or not at all: see ``AntiDistilledMLPClassifier.save``."""
+    place = _as_path(path)
     arrays: Arrays = {}
     left: list[str] = []
     network = student.blueprint_
@@ -78,7 +80,7 @@ def save_student(student: Any, path: Any) -> None:
     made = type(student)(**student.get_params(deep=False))  # as load makes it
     own = set(vars(student)) - set(vars(made)) - _KEPT
     left += sorted(_PRIVATE.get(name, name) for name in own)
-    write_file(Path(path), content, arrays)
+    write_file(place, content, arrays)
     if left:
         warn_user(
             f"{path} does not keep {', '.join(left)}: a file without pickle can't. Set them anew in a "
@@ -88,8 +90,9 @@ def save_student(student: Any, path: Any) -> None:
 
 def load_student(kind: type, path: Any) -> Any:
     """Return the student in a file: see ``AntiDistilledMLPClassifier.load``."""
+    place = _as_path(path)
     try:
-        content, arrays = read_file(Path(path))
+        content, arrays = read_file(place)
         student = _unpack(kind, content, arrays)
         finish(arrays, "tensors")
         finish(content, "keys")
@@ -98,6 +101,21 @@ def load_student(kind: type, path: Any) -> Any:
         raise ValueError(
             f"{path} can't be loaded as a student: {str(error).rstrip('.')}. Give a file that save wrote."
         ) from None
+
+
+def _as_path(path: Any) -> Path:
+    """Return the path of a file, or say why there can't be a file of that name."""
+    try:
+        place = Path(path)
+    except TypeError:
+        raise TypeError(f"path={quoted(path)} is no path; give a string or a pathlib.Path.") from None
+    try:
+        name = os.fsencode(place)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise ValueError(f"path={quoted(path)} has a character that names of files can't have; leave it out.")
+    return place
 
 
 def _unpack(kind: type, content: dict[str, Any], arrays: Arrays) -> Any:

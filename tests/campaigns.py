@@ -19,17 +19,32 @@ SHARE = float(os.environ.get("CAMPAIGN", "0.01"))
 outcomes: Counter[str] = Counter()
 
 
-def campaign(n_cases: int) -> Callable:
-    """Turn a property test into a campaign of so many cases."""
+#: Cases from which on the least shares of a campaign's ends are held.
+ENOUGH = 500
+
+
+def campaign(n_cases: int, **least: float) -> Callable:
+    """Turn a property test into a campaign of so many cases.
+
+    ``least`` are shares that ends must have, so that a campaign can't become trivial: ``done=0.2``.
+    """
 
     def mark(test: Callable) -> Callable:
         drawn = settings(
             max_examples=max(1, round(SHARE * n_cases)),
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-        return pytest.mark.campaign(drawn(test))
+        return pytest.mark.campaign(**least)(drawn(test))
 
     return mark
+
+
+def check_shares(least: dict[str, float]) -> None:
+    """Fail a campaign that was too seldom of an end, if it was long enough to tell."""
+    total = sum(outcomes.values())
+    for end, share in least.items():
+        if total >= ENOUGH and outcomes[end] < share * total:
+            pytest.fail(f"Only {outcomes[end]} of {total} cases are {end!r}, fewer than {share:.0%}.")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.campaigns import outcomes
+from tests.campaigns import check_shares, outcomes
 
 hypothesis.settings.register_profile(
     "bounded",
@@ -26,7 +26,10 @@ def pytest_runtest_call(item):
     """Hand on how the cases of a campaign ended, from whichever process has run them."""
     outcomes.clear()
     try:
-        return (yield)
+        result = yield
+        for mark in item.iter_markers("campaign"):
+            check_shares(mark.kwargs)
+        return result
     finally:
         if outcomes:
             item.user_properties.append(("campaign", dict(outcomes)))

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from skorch.callbacks import EarlyStopping
 
-from skantidistill import training
+from skantidistill import robustness_score, training
 from skantidistill.starts import STARTS
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
@@ -565,3 +565,173 @@ def test_a_callback_that_watches_what_is_not_there_is_told_what_is():
     assert "train_loss" in note.split(";")[0]
     quick(fitted_teacher(), callbacks=[EarlyStopping()], early_stopping=True).fit(*digits())
     quick(fitted_teacher(), callbacks=[EarlyStopping(monitor="train_loss")]).fit(*digits())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda X: X.tobytes(), ValueError, "X: could not convert string to float"),
+        (lambda X: X + 1j, ValueError, "X: Complex data not supported"),
+        (lambda X: [[10**400] * 64] * len(X), ValueError, "X: int too large to convert to float"),
+        (lambda X: {1, 2}, TypeError, "X: float() argument must be"),
+        (lambda X: X[1:], ValueError, "X and y: Found input variables with inconsistent numbers of samples"),
+        (lambda X: np.where(X > 0, np.longdouble("1e4000"), X), ValueError, "Input X contains infinity"),
+    ],
+)
+def test_inputs_that_are_no_numbers_are_named_in_a_short_error(change, error, words):
+    X = change(digits()[0])
+    refuse(quick(fitted_teacher()), error, words, X=X)
+    with pytest.raises(error) as caught:
+        quick().fit(X, digits()[1])
+    assert len(str(caught.value)) <= 820
+    if "inconsistent" not in words:
+        student = quick().fit(*digits())
+        for answer in (student.predict, lambda X: student.robustness_score(X, digits()[1])):
+            with pytest.raises(error, match=re.escape(words)):
+                answer(X)
+
+
+class Refuses:
+    """No array."""
+
+    def __array__(self, *args, **kwargs):
+        raise ValueError("no array")
+
+
+def test_arguments_that_no_array_can_be_made_of_are_named():
+    X, y = digits()
+    student = quick(fitted_teacher())
+    refuse(student, ValueError, "teacher_rows: no array", teacher_rows=Refuses())
+    refuse(student, ValueError, "teacher_rows: setting an array", teacher_rows=[[True], [True, False]])
+    refuse(student, ValueError, "teacher_data: no array", teacher_data=(X, Refuses()))
+    refuse(student, ValueError, "y: no array", y=Refuses())
+    refuse(student, ValueError, "sample_weight: int too large", sample_weight=[10**400] * len(y))
+    names = pd.DataFrame(X, columns=[*range(63), "last"])
+    refuse(student, TypeError, "teacher_data: Feature names are only supported", teacher_data=(names, y))
+    labels = np.char.encode(y)
+    refuse(student, TypeError, "teacher_data has labels that are no classes", teacher_data=(X, labels))
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ([], "classes is empty; give all labels"),
+        ([[1, 2], [3]], "classes: setting an array"),
+        (3, "classes: y should be a 1d array"),
+        ([1j, 2], "classes: Complex data not supported"),
+        ([1, 2, {}], "classes mixes labels of the types ['dict', 'int']"),
+        (Refuses(), "classes: no array"),
+    ],
+)
+def test_senseless_classes_are_named(classes, words):
+    student = quick(fitted_teacher())
+    before = dict(vars(student))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        student.partial_fit(*digits(), classes=classes)
+    assert vars(student) == before
+
+
+def test_a_list_that_mixes_strings_and_numbers_is_refused_though_numpy_makes_strings_of_it():
+    X, y = digits()
+    for odd in (3, np.nan):
+        mixed = [odd, *y[1:].tolist()]
+        assert np.asarray(mixed).dtype.kind == "U"
+        refuse(quick(), ValueError, "y mixes labels of the types", y=mixed)
+    assert quick().fit(X, [np.str_(y[0]), *y[1:].tolist()]).classes_.tolist() == np.unique(y).tolist()
+
+
+def test_numpys_new_strings_are_labels():
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y.astype(np.dtypes.StringDType()))
+    assert same_parameters(student, quick(fitted_teacher()).fit(X, y))
+    assert student.predict(X).tolist() == quick(fitted_teacher()).fit(X, y).predict(X).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["M8[D]", "m8[s]"])
+def test_dates_are_no_numbers(dtype):
+    X, y = digits("integers")
+    dates = y.astype(dtype)
+    student = quick(fitted_teacher("integers"))
+    refuse(student, ValueError, "the teacher's classes are numeric", teacher_data=(X, dates))
+
+
+@pytest.mark.parametrize("weight", [1e308, 5e-324])
+def test_weights_that_cannot_be_summed_or_divided_by(weight):
+    X, y = digits()
+    words = "sample_weight has values from"
+    refuse(quick(fitted_teacher()), ValueError, words, sample_weight=np.full(len(y), weight))
+    refuse(
+        quick(fitted_teacher()),
+        ValueError,
+        words,
+        X=X.astype(np.float32),
+        sample_weight=np.full(len(y), 1e38),
+    )
+    words = "class_weight times sample_weight has values from"
+    refuse(quick(fitted_teacher(), class_weight={"one": weight}), ValueError, words)
+    wide = np.linspace(1e-300, 1e300, len(y))  # whose mean can be taken
+    quick(fitted_teacher(), max_iter=1).fit(X, y, sample_weight=wide)
+
+
+@pytest.mark.parametrize(
+    "name", ["alpha", "lambda_noise", "learning_rate_init", "phi_learning_rate_init", "tol"]
+)
+@pytest.mark.parametrize("value", [10**400, np.longdouble("1e4000")], ids=["integer", "longdouble"])
+def test_numbers_that_are_no_floats(name, value):
+    refuse(quick(fitted_teacher(), **{name: value}), ValueError, f"{name}=", "is too large for a float")
+
+
+def test_integers_and_numpys_numbers_are_floats():
+    X, y = digits()
+    whole = {"lambda_ce": 2, "lambda_teacher": 1, "lambda_trace": np.int8(1), "alpha": np.float32(0.5)}
+    same = {name: float(value) for name, value in whole.items()}
+    assert same_parameters(
+        quick(fitted_teacher(), **whole).fit(X, y), quick(fitted_teacher(), **same).fit(X, y)
+    )
+    with pytest.raises(ValueError, match="Training diverged"):
+        quick(fitted_teacher(), alpha=10**30, learning_rate_init=10**30).fit(X.astype(np.float32), y)
+
+
+def test_what_is_too_large_for_single_precision_is_refused_without_a_warning_of_numpy():
+    X, y = digits()
+    X = X.astype(np.float32)
+    with pytest.warns(UserWarning, match="delta=1e"), pytest.raises(ValueError, match="Training diverged"):
+        quick(fitted_teacher(), delta=1e300).fit(X, y)
+    with pytest.warns(UserWarning, match="root mean square"), pytest.raises(ValueError, match="diverged"):
+        quick(fitted_teacher()).fit(np.where(X > 0.9, np.float32(3e38), X), y)
+    words = "delta=np.longdouble('1e+4000') must be finite"
+    refuse(quick(fitted_teacher(), delta=np.longdouble("1e4000")), ValueError, words)
+
+
+def test_inputs_that_overflow_a_student_get_no_answer():
+    X, y = digits()
+    for dtype, huge in ((np.float64, 1e308), (np.float32, 3e38)):
+        student = quick(fitted_teacher()).fit(X.astype(dtype), y)
+        far = X.astype(dtype)
+        far[[5, 7]] = huge
+        for answer in (student.predict, student.predict_proba, student.decision_function):
+            with pytest.raises(ValueError, match="the network overflows, first in row 5; scale X"):
+                answer(far)
+        far[[5, 7]] = 1e6
+        assert np.isfinite(student.predict_proba(far)).all()
+
+
+def test_later_calls_of_partial_fit_check_parameters():
+    X, y = digits()
+    for name, value in {"batch_size": "much", "regularize": "never", "warm_start": "yes"}.items():
+        student = quick(fitted_teacher()).partial_fit(X, y, classes=np.unique(y))
+        with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+            student.set_params(**{name: value}).partial_fit(X, y)
+
+
+def test_a_senseless_random_state_is_named_even_where_nothing_is_drawn():
+    X, y = digits()
+    for kind in ("fgsm", "pgd", "input_noise"):
+        with pytest.raises(ValueError, match="random_state: 'x' cannot be used to seed"):
+            robustness_score(fitted_teacher(), X[old_rows()], y[old_rows()], kind, random_state="x")
+
+
+def test_labels_that_cannot_be_compared_with_the_classes_are_unknown():
+    X, y = digits()
+    with pytest.raises(ValueError, match="y has labels that the estimator doesn't know"):
+        robustness_score(fitted_teacher(), X, [10**400 if label == "one" else 1 for label in y])

@@ -213,6 +213,10 @@ def test_the_paper_is_ten_seeds_of_its_own_protocol(capsys, monkeypatch):
         (["--data", "no.csv"], "no.csv can't be read"),
         (["--target", "y"], "--target is for files"),
         (["--out", "/dev/null/out"], "/dev/null/out can't be used"),
+        (["--seeds", "1\n2"], "'1\\n2'"),
+        (["two\nlines"], "two lines"),
+        (["--out", "a\0b"], "'a\\x00b' has a character that words of a command line can't have"),
+        (["--data", "\ud800.csv"], "has a character that words of a command line can't have"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -478,3 +478,20 @@ def test_callbacks_of_scikit_learn_are_named_by_the_method_that_set_them(tmp_pat
         student.save(tmp_path / "student")
     loaded = AntiDistilledMLPClassifier.load(tmp_path / "student")
     assert_array_equal(loaded.predict_proba(X), student.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        (None, TypeError, "path=None is no path; give a string or a pathlib.Path."),
+        (b"student", TypeError, "path=b'student' is no path"),
+        ("a\0b", ValueError, "path='a\\x00b' has a character that names of files can't have"),
+        ("\ud800", ValueError, "has a character that names of files can't have"),
+    ],
+)
+def test_what_is_no_path_is_told(path, error, words):
+    X, y = digits()
+    with pytest.raises(error, match=re.escape(words)):
+        AntiDistilledMLPClassifier.load(path)
+    with pytest.raises(error, match=re.escape(words)):
+        quick().fit(X, y).save(path)
