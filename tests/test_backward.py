@@ -56,6 +56,7 @@ def test_the_signal_of_the_sampled_trace_goes_back_as_autograds_gradient(net, st
     with torch.no_grad():
         passed = pass_forward(net.params, net.X, net.activation)
         value, signal = sampled_trace_signal(net.params, passed, signs, net.weight, strength)
+        assert len(signal.inputs) == len(signal.weights) == len(net.sizes) - 2
         got = backpropagate(net.params, passed, signal.logits, signal.inputs)
         for gradient, more in zip(got[2::2], signal.weights, strict=True):
             gradient.add_(more)
@@ -78,6 +79,7 @@ def test_a_trace_by_the_shorter_graph_has_the_gradient_of_the_whole_one(net, tra
     with torch.no_grad():
         passed = pass_forward(net.params, net.X, net.activation)
         value, signal = trace_signal_by_graph(rows, net.params, passed, net.weight, 0.5)
+        assert len(signal.inputs) == len(signal.weights) == len(net.sizes) - 2
         got = backpropagate(net.params, passed, signal.logits, signal.inputs)
         for gradient, more in zip(got[2::2], signal.weights, strict=True):
             gradient.add_(more)

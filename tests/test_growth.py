@@ -266,6 +266,11 @@ def test_features_are_matched_by_position_with_a_warning_where_one_side_has_no_n
     assert_array_equal(Growth(bare, 4, (2,), classes).new_features, [3])
 
 
+def test_a_growth_shows_both_sizes_and_how_many_classes_are_new():
+    growth = Growth(plain_teacher((3, 2)), 4, (5, 2, 4), np.array([2, 5, 7, 8, 9]))
+    assert repr(growth) == "Growth((2, 3, 2, 2) -> (4, 5, 2, 4, 5), 3 new classes)"
+
+
 def test_layer_sizes_are_the_students():
     growth = Growth(plain_teacher((3, 2)), 2, (5, 2), np.array([2, 5, 7]))
     assert growth.layer_sizes == (2, 5, 2, 3)
