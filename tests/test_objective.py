@@ -392,6 +392,17 @@ def test_sampled_trace_term_pulls_and_pushes_one_vector_a_row(activation, masked
     assert not torch.isclose(trace_term(params, batch, flipped, objective), value, rtol=1e-4)
 
 
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 2, 3), (2, 3, 2, 2)], ids=len)
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_sampled_trace_term_pulls_and_pushes_through_every_number_of_layers(activation, hidden):
+    objective = Objective(activation, lambda_trace=1.0, trace="sampled")
+    params, batch = make_params(0, (2, *hidden, 3)), make_batch(0)
+    draws = objective.draw(params, batch, seeded(3))
+    value = trace_term(params, batch, draws, objective)
+    assert_close(value.item(), slow_sampled_trace(params, batch, draws, objective), **SAME)
+    assert abs(value) > 0.1
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
 def test_hutchinson_trace_term_is_a_quadratic_form_of_the_selected_networks_hessian(activation, masked):
