@@ -365,6 +365,21 @@ def test_smooth_activations_need_labels(activation):
             call()
 
 
+def test_a_model_of_one_output_is_refused():
+    net = make_network((2, 3, 1), "relu", seed=0)
+    for name, call in [
+        ("exact_trace", lambda: exact_trace(net.params, net.X)),
+        ("sampled_trace", lambda: sampled_trace(net.params, net.X, net.generator)),
+        ("hutchinson_trace", lambda: hutchinson_trace(net.params, net.X, net.y, net.generator)),
+    ]:
+        message = (
+            f"{name} takes the cross-entropy of a softmax, and the model has one output z, whose softmax is "
+            "always 1; give it two, 0 and z."
+        )
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call()
+
+
 def test_signs_and_probes_that_are_no_tensors_are_refused():
     net = make_network((2, 3, 3), "relu", seed=0)
     remedy = re.escape("torch.Generator().manual_seed(0) will do.") + "$"

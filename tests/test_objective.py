@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from skantidistill import objective as objective_module
 from skantidistill.blueprint import Blueprint
 from skantidistill.curvature import exact_trace
 from skantidistill.draws import normal
@@ -550,6 +551,20 @@ def test_the_loss_is_the_weighted_sum_of_its_parts_and_these_are_the_terms(maske
         assert_close(parts[name], term(params, batch, draws, objective), **SAME)
         assert parts[name].abs() > 0.01
     assert_close(logits, forward(select_outputs(params, objective.outputs), batch.X, "tanh")[1], **SAME)
+
+
+@pytest.mark.parametrize("trace", ["exact", "sampled"])
+def test_cross_entropy_and_trace_share_a_forward_pass(trace, monkeypatch):
+    passes = []
+
+    def counted(*args):
+        passes.append(forward(*args))
+        return passes[-1]
+
+    monkeypatch.setattr(objective_module, "forward", counted)
+    objective = make_objective(trace=trace, lambda_noise=0.0)
+    objective(*make_case(objective))
+    assert len(passes) == 1
 
 
 def test_penalty_is_scikit_learns():
