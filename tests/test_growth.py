@@ -304,6 +304,8 @@ def test_layer_sizes_are_the_students():
 def test_hidden_layers_that_cannot_hold_the_teachers_are_refused(hidden, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Growth(plain_teacher((3, 2)), 2, hidden, np.array([2, 7]))
+    with pytest.raises(ValueError, match=re.escape("or 2 in every layer after the teacher's.")):
+        Growth(plain_teacher((3, 4, 2)), 2, (3, 4, 2, 1), np.array([2, 7]))
     with pytest.raises(ValueError, match=re.escape("than the teacher's (3,); give at least 1 layer.")):
         Growth(plain_teacher((3,)), 2, (), np.array([2, 7]))
 
@@ -312,7 +314,10 @@ def test_hidden_layers_that_cannot_hold_the_teachers_are_refused(hidden, message
 def test_a_first_layer_too_narrow_for_a_linear_teacher_is_refused(activation, needed):
     linear = replace(plain_teacher((), classes=(7, 2, 5)), activation=activation)
     classes = np.array([2, 5, 7])
-    message = f"layer 1 of {needed - 1} units cannot carry the teacher's 3 classes; use at least {needed} ("
+    message = (
+        f"layer 1 of {needed - 1} units cannot carry the teacher's 3 classes; use at least {needed} "
+        f"({needed // 3} a class for {activation!r})."
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         Growth(linear, 2, (needed - 1,), classes)
     with pytest.raises(ValueError, match=re.escape(f"layer 2 of {needed - 1} units cannot carry")):

@@ -616,6 +616,8 @@ DESCENTS = [
     {"trace": "sampled", "lambda_noise": 0.0, "lambda_teacher": 0.0},
     {"trace": "sampled", "masked": True, "alpha": 0.6, "parameter_noise_std": 0.3},
     {"trace": "hutchinson", "masked": True},
+    {"trace": "exact", "masked": True},
+    {"trace": "exact", "lambda_noise": 0.0, "lambda_teacher": 0.0, "lambda_ce": 0.0},
 ]
 
 
@@ -640,6 +642,23 @@ def test_a_descent_leaves_the_gradient_of_the_call(settings, activation):
         assert_close(p.grad, gradient, **SAME)
     assert not got.requires_grad
     assert max(g.abs().max() for g in expected) > 0.1
+
+
+def test_a_descent_leaves_the_gradient_of_the_call_where_the_teacher_term_sees_some_layers_only():
+    weight, bias = (p.numpy() for p in make_params(50, (2, 3)))
+    growth = Growth(Blueprint((weight,), (bias,), "relu", TEACHER_CLASSES), 2, (6, 7), CLASSES)
+    assert growth.layers == [0]
+    objective = Objective(
+        "relu", lambda_teacher=0.2, growth=growth, teacher=tuple(map(torch.from_numpy, growth.shared))
+    )
+    params = tuple(p.requires_grad_() for p in make_params(0, growth.layer_sizes))
+    batch = make_batch(0)
+    draws = objective.draw(params, batch, seeded(3))
+    loss, parts, _ = objective(params, batch, draws)
+    expected = torch.autograd.grad(loss, params)
+    assert_close(objective.descend(params, batch, draws)[0], loss.detach(), **SAME)
+    assert_close([p.grad for p in params], list(expected), **SAME)
+    assert parts["teacher"] > 0.1
 
 
 def test_a_descent_leaves_frozen_parameters_without_gradient():
