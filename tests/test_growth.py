@@ -270,8 +270,8 @@ def test_features_are_matched_by_position_with_a_warning_where_one_side_has_no_n
 
 
 def test_a_growth_shows_both_sizes_and_how_many_classes_are_new():
-    growth = Growth(plain_teacher((3, 2)), 4, (5, 2, 4), np.array([2, 5, 7, 8, 9]))
-    assert repr(growth) == "Growth((2, 3, 2, 2) -> (4, 5, 2, 4, 5), 3 new classes)"
+    growth = Growth(plain_teacher((3, 2)), 4, (6, 2, 4), np.array([2, 5, 7, 8, 9]))
+    assert repr(growth) == "Growth((2, 3, 2, 2) -> (4, 6, 2, 4, 5), 3 new classes)"
 
 
 def test_layer_sizes_are_the_students():

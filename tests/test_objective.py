@@ -312,6 +312,13 @@ def test_teacher_term_is_a_plain_sum_whatever_the_batch():
     assert torch.equal(teacher_term(params, other, draws, objective), value)
 
 
+def test_a_teacher_without_its_output_layer_is_no_teacher_of_a_growth_that_selects_it():
+    objective = make_objective()
+    params, batch, draws = make_case(objective)
+    with pytest.raises(ValueError, match="zip"):
+        teacher_term(params, batch, draws, replace(objective, teacher=objective.teacher[:-2]))
+
+
 def test_teacher_term_vanishes_at_an_embedding_and_nowhere_else():
     objective = make_objective()
     params, batch, draws = make_case(objective)
