@@ -111,8 +111,7 @@ def trace_signal_by_graph(
     leaves[2::2] = weights
     with torch.enable_grad():
         total = rows(tuple(leaves), [passed.inputs[0], *inputs], logits) @ weight
-        wanted = [logits, *inputs, *weights]
-        found = torch.autograd.grad(total * strength, wanted, materialize_grads=True)
+        found = torch.autograd.grad(total * strength, [logits, *inputs, *weights])
     n_hidden = len(inputs)
     return total.detach(), TraceSignal(found[0], list(found[1 : 1 + n_hidden]), list(found[1 + n_hidden :]))
 

@@ -212,7 +212,6 @@ class Objective:
 
     def _weighted_sum(self, parts: dict[str, Tensor]) -> Tensor:
         weights = {
-            "ce": self.lambda_ce,
             "teacher": self.lambda_teacher,
             "noise": self.lambda_noise,
             "trace": self.lambda_trace,

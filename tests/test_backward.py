@@ -20,6 +20,8 @@ from skantidistill.row_traces import exact_rows, n_signs, sampled_rows
 # Two orders of summation in float64, relative to the largest number of a tensor.
 ROUNDING = 1e-12
 
+strengths = st.sampled_from([1.0, 2.0]) | st.floats(0.1, 3)
+
 
 def assert_gradients(got, expected):
     for one, other in zip(got, expected, strict=True):
@@ -30,7 +32,7 @@ def leaves(net):
     return tuple(p.detach().clone().requires_grad_() for p in net.params)
 
 
-@given(networks(), st.floats(0.1, 3))
+@given(networks(), strengths)
 def test_the_signal_of_cross_entropy_goes_back_as_autograds_gradient(net, strength):
     params = leaves(net)
     rows = torch.nn.functional.cross_entropy(
@@ -46,7 +48,7 @@ def test_the_signal_of_cross_entropy_goes_back_as_autograds_gradient(net, streng
     assert max(g.abs().max() for g in expected) > 0
 
 
-@given(networks(st.sampled_from(PIECEWISE_LINEAR)), st.floats(0.1, 3))
+@given(networks(st.sampled_from(PIECEWISE_LINEAR)), strengths)
 def test_the_signal_of_the_sampled_trace_goes_back_as_autograds_gradient(net, strength):
     signs = rademacher((len(net.X), net.sizes[-1]), net.X, net.generator)
     params = leaves(net)
@@ -56,6 +58,7 @@ def test_the_signal_of_the_sampled_trace_goes_back_as_autograds_gradient(net, st
     with torch.no_grad():
         passed = pass_forward(net.params, net.X, net.activation)
         value, signal = sampled_trace_signal(net.params, passed, signs, net.weight, strength)
+        assert len(signal.inputs) == len(signal.weights) == len(net.sizes) - 2
         got = backpropagate(net.params, passed, signal.logits, signal.inputs)
         for gradient, more in zip(got[2::2], signal.weights, strict=True):
             gradient.add_(more)
@@ -78,6 +81,7 @@ def test_a_trace_by_the_shorter_graph_has_the_gradient_of_the_whole_one(net, tra
     with torch.no_grad():
         passed = pass_forward(net.params, net.X, net.activation)
         value, signal = trace_signal_by_graph(rows, net.params, passed, net.weight, 0.5)
+        assert len(signal.inputs) == len(signal.weights) == len(net.sizes) - 2
         got = backpropagate(net.params, passed, signal.logits, signal.inputs)
         for gradient, more in zip(got[2::2], signal.weights, strict=True):
             gradient.add_(more)

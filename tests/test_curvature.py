@@ -180,6 +180,26 @@ def test_row_traces_average_to_the_trace(net):
     assert_close(sampled(net, signs, weight=net.weight), mean, **SAME)
 
 
+@settings(max_examples=25)
+@given(networks(max_hidden=5))
+def test_the_trace_of_a_row_alone_is_that_of_the_row_among_others(net):
+    inputs, logits = forward(net.params, net.X, net.activation)
+    signs = rademacher((len(net.X), n_signs(net.params, net.activation)), net.X, net.generator)
+    together = (
+        exact_rows(net.params, inputs, logits, net.activation, net.y),
+        sampled_rows(net.params, inputs, logits, net.activation, signs, net.y),
+    )
+    for row in range(len(net.X)):
+        passed = [a[row] for a in inputs], logits[row], net.activation
+        alone = (
+            exact_rows(net.params, *passed, net.y[row]),
+            sampled_rows(net.params, *passed, signs[row], net.y[row]),
+        )
+        for one, all_rows in zip(alone, together, strict=True):
+            assert one.shape == ()
+            assert_close(one, all_rows[row], **SAME)
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_row_weights_count(activation):
     net = make_network((2, 3, 3), activation, seed=0)
@@ -336,20 +356,43 @@ def test_smooth_activations_need_labels(activation):
         ),
         ("The trace", lambda: exact_rows(net.params, inputs, logits, activation)),
     ]:
-        why = "for it differentiates" if name == "hutchinson_trace" else f"for activation={activation!r}"
-        message = f"{name} needs y, the label of every row, {why}"
-        with pytest.raises(ValueError, match=re.escape(message)):
+        depends = "the Hessian of a network that is not piecewise linear depends on it"
+        why = f"for activation={activation!r}: {depends}"
+        if name == "hutchinson_trace":
+            why = "for it differentiates the cross-entropy"
+        message = f"{name} needs y, the label of every row, {why}."
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call()
+
+
+def test_a_model_of_one_output_is_refused():
+    net = make_network((2, 3, 1), "relu", seed=0)
+    for name, call in [
+        ("exact_trace", lambda: exact_trace(net.params, net.X)),
+        ("sampled_trace", lambda: sampled_trace(net.params, net.X, net.generator)),
+        ("hutchinson_trace", lambda: hutchinson_trace(net.params, net.X, net.y, net.generator)),
+    ]:
+        message = (
+            f"{name} takes the cross-entropy of a softmax, and the model has one output z, whose softmax is "
+            "always 1; give it two, 0 and z."
+        )
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             call()
 
 
 def test_signs_and_probes_that_are_no_tensors_are_refused():
     net = make_network((2, 3, 3), "relu", seed=0)
-    remedy = re.escape("torch.Generator().manual_seed(0) will do.")
+    remedy = re.escape("torch.Generator().manual_seed(0) will do.") + "$"
     for signs in (None, 3, [[1, 1, 1]], "a"):
         with pytest.raises(TypeError, match=f"signs must be a tensor .*got {type(signs).__name__}; {remedy}"):
             sampled_trace(net.params, net.X, signs)
-    for probes in (None, 3, [p.detach().numpy() for p in net.params]):
-        with pytest.raises(TypeError, match=f"probes must be a tuple of tensors .*{remedy}"):
+    for probes, told in [
+        (None, "None"),
+        (3, "3"),
+        ([p.detach().numpy() for p in net.params], r"\[array"),
+        ((net.params[0], 3), r"\(tensor"),
+    ]:
+        with pytest.raises(TypeError, match=f"probes must be a tuple of tensors .*got {told}.*; {remedy}"):
             hutchinson_trace(net.params, net.X, net.y, probes)
     with pytest.raises(ValueError, match=re.escape("probes of shapes [(3, 2), (3,)] do not fit; give those")):
         hutchinson_trace(net.params, net.X, net.y, net.params[:2])

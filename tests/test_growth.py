@@ -256,14 +256,22 @@ def test_features_are_matched_by_position_with_a_warning_where_one_side_has_no_n
     names = np.array(["width", "new", "age", "depth"], dtype=object)
     classes = np.array([2, 7])
     by_position = zero(Growth(bare, 4, (2,), classes))
-    with pytest.warns(UserWarning, match="The teacher has feature names, but X has none: the teacher's 3"):
+    told = (
+        "feature names, but {} has none: the teacher's 3 features are taken for the first 3 columns of X, in"
+    )
+    with pytest.warns(UserWarning, match="^The teacher has " + told.format("X")):
         assert_same_parameters(zero(Growth(named, 4, (2,), classes)), by_position)
-    with pytest.warns(UserWarning, match="X has feature names, but the teacher has none: the teacher's 3"):
+    with pytest.warns(UserWarning, match="^X has " + told.format("the teacher")):
         assert_same_parameters(zero(Growth(bare, 4, (2,), classes, names)), by_position)
     by_name = zero(Growth(named, 4, (2,), classes, names))
     assert not np.array_equal(by_name[0], by_position[0])
     assert_array_equal(Growth(named, 4, (2,), classes, names).new_features, [1])
     assert_array_equal(Growth(bare, 4, (2,), classes).new_features, [3])
+
+
+def test_a_growth_shows_both_sizes_and_how_many_classes_are_new():
+    growth = Growth(plain_teacher((3, 2)), 4, (6, 2, 4), np.array([2, 5, 7, 8, 9]))
+    assert repr(growth) == "Growth((2, 3, 2, 2) -> (4, 6, 2, 4, 5), 3 new classes)"
 
 
 def test_layer_sizes_are_the_students():
@@ -296,13 +304,20 @@ def test_layer_sizes_are_the_students():
 def test_hidden_layers_that_cannot_hold_the_teachers_are_refused(hidden, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Growth(plain_teacher((3, 2)), 2, hidden, np.array([2, 7]))
+    with pytest.raises(ValueError, match=re.escape("or 2 in every layer after the teacher's.")):
+        Growth(plain_teacher((3, 4, 2)), 2, (3, 4, 2, 1), np.array([2, 7]))
+    with pytest.raises(ValueError, match=re.escape("than the teacher's (3,); give at least 1 layer.")):
+        Growth(plain_teacher((3,)), 2, (), np.array([2, 7]))
 
 
 @pytest.mark.parametrize(("activation", "needed"), [("relu", 6), ("identity", 3), ("tanh", 3)])
 def test_a_first_layer_too_narrow_for_a_linear_teacher_is_refused(activation, needed):
     linear = replace(plain_teacher((), classes=(7, 2, 5)), activation=activation)
     classes = np.array([2, 5, 7])
-    message = f"layer 1 of {needed - 1} units cannot carry the teacher's 3 classes; use at least {needed} ("
+    message = (
+        f"layer 1 of {needed - 1} units cannot carry the teacher's 3 classes; use at least {needed} "
+        f"({needed // 3} a class for {activation!r})."
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         Growth(linear, 2, (needed - 1,), classes)
     with pytest.raises(ValueError, match=re.escape(f"layer 2 of {needed - 1} units cannot carry")):
@@ -320,14 +335,24 @@ def test_fewer_features_than_the_teachers_are_refused():
 
 
 @pytest.mark.parametrize("activation", ["tanh", "logistic"])
-@pytest.mark.parametrize("hidden", [(), (4,)])
-def test_smooth_activations_carry_a_teacher_through_inserted_layers_nearly_and_warn(activation, hidden):
+@pytest.mark.parametrize(
+    ("hidden", "exact"),
+    [((), "activation='relu'"), ((4,), "1 hidden layer"), ((4, 3), "2 hidden layers")],
+)
+def test_smooth_activations_carry_a_teacher_through_inserted_layers_nearly_and_warn(
+    activation, hidden, exact
+):
     # Small parameters, so that the units work near the middle of their range.
     params = [p / 20 for p in normal_parameters((3, *hidden, 2), np.random.default_rng(0))]
     classes = np.array([2, 7])
     teacher = Blueprint(tuple(params[::2]), tuple(params[1::2]), activation, classes)
     growth = Growth(teacher, 3, (*hidden, 6, 5), classes)
-    with pytest.warns(UserWarning, match=f"which '{activation}' can't carry exactly"):
+    message = (
+        f"hidden_layer_sizes={(*hidden, 6, 5)} inserts layers after the teacher's {hidden}, which "
+        f"{activation!r} can't carry exactly: the start is near the teacher's function only. For an exact "
+        f"one give {exact}."
+    )
+    with pytest.warns(UserWarning, match=re.escape(message) + "$"):
         start = zero(growth)
     X = np.random.default_rng(1).normal(size=(50, 3))
     student = Blueprint(start[::2], start[1::2], activation, classes)
@@ -350,10 +375,17 @@ def test_a_layer_too_narrow_for_the_teachers_last_one_holds_its_outputs_instead(
     assert_same_parameters(growth.project(params), teacher.parameters)
 
 
-def test_a_missing_column_name_is_refused():
-    teacher = plain_teacher(names=np.array(["age", "depth"], dtype=object))
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [("b", "'b'"), ("bcdef", "'b', 'c', 'd', 'e', 'f'"), ("bcdefg", "'b', 'c', 'd', 'e', 'f', ...")],
+)
+def test_missing_column_names_are_refused_and_five_of_them_told(missing, told):
+    names = np.array(["a", *missing], dtype=object)
+    teacher = plain_teacher(n_features=len(names), names=names)
     message = (
-        "X lacks 1 of the 2 columns that the teacher was fitted on: 'depth'; add them, under these names."
+        f"X lacks {len(missing)} of the {len(names)} columns that the teacher was fitted on: {told}; add "
+        "them, under these names."
     )
-    with pytest.raises(ValueError, match=re.escape(message)):
-        Growth(teacher, 2, (3, 2), np.array([2, 7]), np.array(["age", "width"], dtype=object))
+    others = np.array(["a", *missing.upper()], dtype=object)
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Growth(teacher, len(names), (3, 2), np.array([2, 7]), others)

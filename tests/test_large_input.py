@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skantidistill import fitting, robustness_score
 from skantidistill.growth import Growth
@@ -64,6 +64,24 @@ def test_zeros_that_are_stored_are_zeros(scaled):
         teacher = make_pipeline(StandardScaler(), teacher)
     teacher.fit(X[old], y[old])
     assert same_parameters(quick(teacher).fit(S, y), quick(teacher).fit(filled, y))
+
+
+def test_a_scaler_that_only_divides_leaves_sparse_rows_sparse():
+    X, y = digits()
+    S, old = sp.csr_matrix(16 * X), old_rows()
+    teacher = MLPClassifier((8,), max_iter=500, random_state=0)
+    teacher = make_pipeline(MaxAbsScaler(), teacher).fit(S[old], y[old])
+    dense, sparse = (quick(teacher, **NOISELESS).fit(A, y) for A in (S.toarray(), S))
+    for a, b in zip(dense.blueprint_.parameters, sparse.blueprint_.parameters, strict=True):
+        # As without a scaler: the same sums over fewer terms.
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+    rows, index = np.arange(3), np.zeros(len(y), dtype=int)
+    batch = fitting.build_rows(sparse, sparse.blueprint_, S, index, np.ones(len(y)), rows).batch(rows)
+    assert isinstance(batch, SparseBatch)
+    assert 0 < len(batch.columns) < 64
+    expected = sparse.blueprint_.scaled(S[:3].toarray())[:, batch.columns]
+    np.testing.assert_allclose(batch.X, expected, rtol=1e-15)
+    assert batch.X.max() == 1
 
 
 def test_scaling_new_columns_copies_these_columns_only():

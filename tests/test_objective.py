@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from skantidistill import objective as objective_module
 from skantidistill.blueprint import Blueprint
 from skantidistill.curvature import exact_trace
 from skantidistill.draws import normal
@@ -311,6 +312,13 @@ def test_teacher_term_is_a_plain_sum_whatever_the_batch():
     assert torch.equal(teacher_term(params, other, draws, objective), value)
 
 
+def test_a_teacher_without_its_output_layer_is_no_teacher_of_a_growth_that_selects_it():
+    objective = make_objective()
+    params, batch, draws = make_case(objective)
+    with pytest.raises(ValueError, match="zip"):
+        teacher_term(params, batch, draws, replace(objective, teacher=objective.teacher[:-2]))
+
+
 def test_teacher_term_vanishes_at_an_embedding_and_nowhere_else():
     objective = make_objective()
     params, batch, draws = make_case(objective)
@@ -390,6 +398,17 @@ def test_sampled_trace_term_pulls_and_pushes_one_vector_a_row(activation, masked
     assert not torch.isclose(value, exact, rtol=1e-3)
     flipped = draws._replace(signs=torch.cat([draws.signs[:, :-1], -draws.signs[:, -1:]], dim=1))
     assert not torch.isclose(trace_term(params, batch, flipped, objective), value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 2, 3), (2, 3, 2, 2)], ids=len)
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_sampled_trace_term_pulls_and_pushes_through_every_number_of_layers(activation, hidden):
+    objective = Objective(activation, lambda_trace=1.0, trace="sampled")
+    params, batch = make_params(0, (2, *hidden, 3)), make_batch(0)
+    draws = objective.draw(params, batch, seeded(3))
+    value = trace_term(params, batch, draws, objective)
+    assert_close(value.item(), slow_sampled_trace(params, batch, draws, objective), **SAME)
+    assert abs(value) > 0.1
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -541,6 +560,20 @@ def test_the_loss_is_the_weighted_sum_of_its_parts_and_these_are_the_terms(maske
     assert_close(logits, forward(select_outputs(params, objective.outputs), batch.X, "tanh")[1], **SAME)
 
 
+@pytest.mark.parametrize("trace", ["exact", "sampled"])
+def test_cross_entropy_and_trace_share_a_forward_pass(trace, monkeypatch):
+    passes = []
+
+    def counted(*args):
+        passes.append(forward(*args))
+        return passes[-1]
+
+    monkeypatch.setattr(objective_module, "forward", counted)
+    objective = make_objective(trace=trace, lambda_noise=0.0)
+    objective(*make_case(objective))
+    assert len(passes) == 1
+
+
 def test_penalty_is_scikit_learns():
     objective = Objective("tanh", alpha=0.6)
     params, batch, draws = make_case(objective)
@@ -590,6 +623,8 @@ DESCENTS = [
     {"trace": "sampled", "lambda_noise": 0.0, "lambda_teacher": 0.0},
     {"trace": "sampled", "masked": True, "alpha": 0.6, "parameter_noise_std": 0.3},
     {"trace": "hutchinson", "masked": True},
+    {"trace": "exact", "masked": True},
+    {"trace": "exact", "lambda_noise": 0.0, "lambda_teacher": 0.0, "lambda_ce": 0.0},
 ]
 
 
@@ -614,6 +649,23 @@ def test_a_descent_leaves_the_gradient_of_the_call(settings, activation):
         assert_close(p.grad, gradient, **SAME)
     assert not got.requires_grad
     assert max(g.abs().max() for g in expected) > 0.1
+
+
+def test_a_descent_leaves_the_gradient_of_the_call_where_the_teacher_term_sees_some_layers_only():
+    weight, bias = (p.numpy() for p in make_params(50, (2, 3)))
+    growth = Growth(Blueprint((weight,), (bias,), "relu", TEACHER_CLASSES), 2, (6, 7), CLASSES)
+    assert growth.layers == [0]
+    objective = Objective(
+        "relu", lambda_teacher=0.2, growth=growth, teacher=tuple(map(torch.from_numpy, growth.shared))
+    )
+    params = tuple(p.requires_grad_() for p in make_params(0, growth.layer_sizes))
+    batch = make_batch(0)
+    draws = objective.draw(params, batch, seeded(3))
+    loss, parts, _ = objective(params, batch, draws)
+    expected = torch.autograd.grad(loss, params)
+    assert_close(objective.descend(params, batch, draws)[0], loss.detach(), **SAME)
+    assert_close([p.grad for p in params], list(expected), **SAME)
+    assert parts["teacher"] > 0.1
 
 
 def test_a_descent_leaves_frozen_parameters_without_gradient():

@@ -1,5 +1,6 @@
 """An unfitted teacher is cloned and fitted on D1, whatever holds it: weights reach it, seeds are set."""
 
+import re
 import warnings
 
 import numpy as np
@@ -170,6 +171,14 @@ def test_old_data_in_the_columns_of_x_is_not_copied_to_be_completed():
             assert complete_columns(old, np.arange(64), new_rows(X)) is old
         else:
             assert_array_equal(old.columns, expected)
+
+
+def test_old_rows_of_weight_zero_only_are_refused():
+    X, y = digits()
+    rows = np.isin(y, ["one", "two", "four"])
+    message = "teacher_rows has no row that counts: all have weight 0 or are set aside for validation."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        quick(linear()).fit(X, y, np.where(rows, 0.0, 1.0), teacher_rows=rows)
 
 
 @pytest.mark.parametrize("name", sorted(UNFITTED))

@@ -30,6 +30,7 @@ def test_every_public_name_is_there_when_it_is_asked_for(name):
 def test_modules_are_there_without_an_import_of_their_own():
     code = "import skantidistill as s; print(s.curvature.exact_trace.__name__, 'AD' in s.study.METHODS)"
     assert printed(code).split() == ["exact_trace", "True"]
+    assert skantidistill.__getattr__("curvature") is sys.modules["skantidistill.curvature"]
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are():

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from skantidistill.network import forward, margin_gradient
-from skantidistill.perturbations import fgsm, input_noise, parameter_noise, pgd
+from skantidistill.perturbations import BALLS, fgsm, input_noise, parameter_noise, pgd
 
 strengths = st.sampled_from([1e-6, 0.003, 0.1, 2.5])
 
@@ -254,3 +254,57 @@ def test_pgd_goes_along_the_sphere_to_where_the_slope_points():
     ]
     assert_close(climbed[0], torch.tensor([[0.1, 1.0]], dtype=torch.float64) / 1.01**0.5)
     assert_close(climbed[1], torch.tensor([[1.0, 0.0]], dtype=torch.float64), rtol=0, atol=1e-7)
+
+
+@given(networks(), strengths, st.floats(0.05, 0.95))
+def test_a_step_inside_the_ball_is_as_long_as_its_size_and_points_uphill(net, epsilon, share):
+    slope = gradient_of(net)(net.X)
+    moved = pgd(lambda _: slope, net.X, epsilon, step_size=share * epsilon, n_steps=1, norm="l2")
+    step, has_slope = moved - net.X, (slope != 0).any(dim=1)
+    length, steepness = share * epsilon, slope.norm(dim=1)
+    # x' is rounded to a unit in the last place of x; lengths and the step itself to some of their own.
+    ulp = 4 * torch.finfo(torch.float64).eps * (net.X.abs().amax(dim=1) + epsilon)
+    assert ((step.norm(dim=1) - length).abs() <= ulp + 1e-14 * epsilon)[has_slope].all()
+    assert ((step * slope).sum(dim=1) >= (length - 4 * ulp - 1e-13 * epsilon) * steepness)[has_slope].all()
+
+
+def test_what_the_bounds_cut_off_does_not_count_as_length():
+    X, slope = torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)
+    high = torch.tensor([0.1, 5.0], dtype=torch.float64)
+    steps = {"step_size": 2.0, "n_steps": 1, "norm": "l2"}
+    moved = pgd(lambda _: slope, X, 1.0, bounds=(-5.0, high), **steps)
+    # The step ends at (0.1, sqrt(2)), which the ball brings back along the radius.
+    expected = torch.tensor([[0.1, 2**0.5]], dtype=torch.float64) / (0.01 + 2) ** 0.5
+    assert_close(moved, expected)
+    assert not torch.isclose(moved[0, 1], pgd(lambda _: slope, X, 1.0, **steps)[0, 1], rtol=0.1)
+
+
+@pytest.mark.parametrize("norm", sorted(BALLS))
+def test_the_bounds_are_kept_to_the_last_bit(norm):
+    X = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    high = 0.7
+    assert (X + (high - X) > high).any()  # what rounding would do
+    moved = pgd(torch.ones_like, X, 9.0, step_size=9.0, n_steps=1, bounds=(-0.6, high), norm=norm)
+    assert (moved == torch.tensor(high)).all() if norm == "linf" else (moved <= torch.tensor(high)).all()
+    assert (moved - X).amin() > 0.1
+
+
+@pytest.mark.parametrize("norm", sorted(BALLS))
+@given(net=networks(), epsilon=strengths)
+def test_a_ball_of_some_rows_is_the_ball_of_all_for_these(norm, net, epsilon):
+    X, slope = net.X.clamp(-0.4, 0.3), gradient_of(net)(net.X)
+    ball = BALLS[norm].around(X, per_feature(net, epsilon), (-0.4, 0.3))
+    rows = torch.arange(len(X)).flip(0)[: 1 + len(X) // 2]
+    assert torch.equal(
+        ball.rows(rows).step(X[rows], slope[rows], epsilon), ball.step(X, slope, epsilon)[rows]
+    )
+
+
+@pytest.mark.parametrize("norm", sorted(BALLS))
+def test_a_number_is_as_precise_an_epsilon_as_a_tensor(norm):
+    net = make_network((3, 4, 3), "tanh", seed=0)
+    one, other = (
+        fgsm(gradient_of(net), net.X, epsilon, norm=norm)
+        for epsilon in (0.7, torch.tensor(0.7, dtype=torch.float64))
+    )
+    assert_close(one, other, rtol=0, atol=1e-15)  # 0.7 in single precision is 1.2e-8 less

@@ -408,6 +408,8 @@ def test_one_epsilon_is_no_curve():
         TypeError, match=re.escape("epsilons=0.1 must be a sequence, such as [0, 0.05, 0.1]; for")
     ):
         robustness_curve(model, X, y, epsilons=0.1)
+    with pytest.raises(ValueError, match=re.escape("epsilons is empty; give at least one strength.")):
+        robustness_curve(model, X, y, epsilons=[])
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.starts import uniform
+from skantidistill.student_parts import pack_labels
 from skantidistill.teachers import read_teacher
 from tests.problems import digits, fitted_teacher, named, named_teacher, old_rows, quick, same_parameters
 
@@ -457,6 +458,13 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, monkeypatch):
     ):
         student.save(tmp_path / "student")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("labels", [np.array([b"a", b"b"]), np.array([1, 2], dtype=object)], ids=repr)
+def test_labels_that_a_file_cannot_hold_are_refused(labels):
+    told = f"Labels of dtype {labels.dtype} such as {labels.tolist()[0]!r} can't be saved; fit on numbers,"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        pack_labels(labels)
 
 
 def test_a_missing_library_is_named_with_its_remedy(tmp_path):

@@ -73,6 +73,22 @@ def test_labels_keep_their_meaning(table, labels, kind):
     assert_array_equal(found.y, labels * 3)
 
 
+def test_whole_numbers_of_a_frame_that_could_hold_missing_ones_are_integers(tmp_path):
+    frame = pd.DataFrame({"a": range(6), "y": pd.array([-3, 3] * 3, "Int64")})
+    frame.to_parquet(tmp_path / "t.parquet")
+    found = read_table(str(tmp_path / "t.parquet"), "y")
+    assert found.y.dtype == np.int64
+    assert_array_equal(found.y, [-3, 3] * 3)
+
+
+def test_dates_are_no_labels(tmp_path):
+    y = np.array(["2020-01-01", "2021-01-01"] * 2, "datetime64[D]")
+    np.savez(tmp_path / "t.npz", X=np.arange(8).reshape(4, 2), y=y)
+    message = r"t\.npz has labels of the kind datetime64\[D\]; use integers, booleans or text\."
+    with pytest.raises(StudyError, match=message):
+        read_table(str(tmp_path / "t.npz"))
+
+
 def test_a_third_is_held_out_in_the_same_shares_of_classes_and_training_rows_are_standardised(table):
     path = table(IRIS)
     data = load_table(path, "kind", digest_of(path), 0)

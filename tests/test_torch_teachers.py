@@ -318,6 +318,8 @@ def test_a_module_of_another_kind_is_refused_with_what_to_give():
         with pytest.raises(TypeError, match=re.escape(message)) as caught:
             check_readable(teacher)
         assert str(caught.value).endswith(f"Sequential. {remedy}")
+    with pytest.raises(TypeError, match=r"Load a state dict into a torch\.nn\.Sequential of its layers, and"):
+        check_readable(nn.Linear(3, 2).state_dict())
 
 
 def test_parameters_that_are_not_finite_are_refused():
