@@ -93,6 +93,7 @@ def _fit(
     begin[new] = 0
     pull = PULL * np.mean(a**2)
     # By torch, as all of the training: the last bits depend on the number of threads, and NumPy's is another.
+    # (SciPy's own sums are shared among threads where there are more than 10,000 numbers.)
     inputs, truth, share, origin = map(
         torch.from_numpy,
         (np.column_stack([a, np.ones(len(a))]), labels[:, None] == present, w, begin[present]),
