@@ -245,9 +245,12 @@ class AntiDistilledMLPClassifier(
     Notes
     -----
     Arithmetic follows X: float32 stays float32, everything else is float64. A binary problem has two
-    logits inside, so its trace and its parameter noise are those of the two-logit network. The same
-    seed and the same number of torch threads give the same bits, in any process; another number of threads
-    adds up in another order, which a long training in float32 magnifies.
+    logits inside, so its trace and its parameter noise are those of the two-logit network.
+
+    The same seed and the same number of torch threads give the same bits, in any process. (The outputs of
+    new classes come from SciPy's L-BFGS, whose BLAS has threads of its own: they count, too, where the output
+    layer has more than 10,000 numbers.) Another number of threads adds up in another order, which a long
+    training in float32 magnifies.
 
     Where a teacher is a ``Pipeline``, new columns are scaled by scalers of the same kinds, fitted on X;
     ``delta`` and ``bounds`` are in the units of the raw X all the same.

@@ -98,6 +98,7 @@ def _fit(
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
     begin[new] = 0
     # By torch, as all of the training: the last bits depend on the number of threads, and NumPy's is another.
+    # (SciPy's own sums are shared among threads where there are more than 10,000 numbers.)
     inputs, truth, share, origin = map(
         torch.from_numpy,
         (np.column_stack([a, np.ones(len(a))]), labels[:, None] == present, w, begin[present]),

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
+from sklearn import datasets
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -207,16 +208,18 @@ def threads():
     torch.set_num_threads(before)
 
 
+#: Settings of a student that turns no last bit into a step.
+SMOOTH = {"activation": "tanh", "neighborhood": "uniform", "start": "xavier"}
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("columns", "hidden", "batch_size"), [(1, (16,), 200), (5, (64, 32), 480)])
 def test_another_number_of_threads_ends_within_rounding(columns, hidden, batch_size, dtype, threads):
-    """A smooth student and noise without signs turn no last bit into a step."""
     X, y = digits()
     X = np.tile(X, columns).astype(dtype)
     teacher = centroids()
     teacher.coef_, teacher.n_features_in_ = np.tile(teacher.coef_ / columns, columns), 64 * columns
-    settings = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "max_iter": 2, "activation": "tanh"}
-    settings["neighborhood"] = "uniform"
+    settings = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "max_iter": 2} | SMOOTH
     students = []
     for n in (1, 2):
         threads(n)
@@ -231,17 +234,16 @@ def test_another_number_of_threads_ends_within_rounding(columns, hidden, batch_s
 @pytest.mark.parametrize("smooth", [False, True])
 def test_a_long_training_with_other_threads_ends_in_the_same_labels(smooth, dtype, threads, record_property):
     """The parameters are not: relu and the signs of attacks turn the last bit of a float32 into a step."""
-    X, y = digits()
-    X, gaps, phi_gaps, apart, others = X.astype(dtype), [], [], [], []
+    X, y = datasets.load_digits(return_X_y=True)
+    teacher = LogisticRegression().fit(X[y < 5] / 16, y[y < 5])
+    X, gaps, phi_gaps, apart, others = (X / 16).astype(dtype), [], [], [], []
     settings = {"max_iter": 200, "n_iter_no_change": np.inf, "phi_max_iter": 5}
-    settings |= {"activation": "tanh", "neighborhood": "uniform"} if smooth else {"activation": "relu"}
-    for seed in range(3):
+    settings |= SMOOTH if smooth else {"start": "xavier"}
+    for seed in range(2):
         students = []
         for n in (1, 2):
             threads(n)
-            students.append(
-                quick(centroids(), hidden_layer_sizes=(64,), random_state=seed, **settings).fit(X, y)
-            )
+            students.append(quick(teacher, hidden_layer_sizes=(64,), random_state=seed, **settings).fit(X, y))
         one, two = students
         phi_gaps.append(gap(one.phi_blueprint_, two.phi_blueprint_))
         gaps.append(gap(one.blueprint_, two.blueprint_))
@@ -249,12 +251,12 @@ def test_a_long_training_with_other_threads_ends_in_the_same_labels(smooth, dtyp
         others.append(np.mean(one.predict(X) != two.predict(X)))
     record_property(
         "limit",
-        f"two threads beside one, 3 seeds, 200 epochs: parameters {max(gaps):.1e} apart (after phi "
+        f"two threads beside one, 2 seeds, 200 epochs: parameters {max(gaps):.1e} apart (after phi "
         f"{max(phi_gaps):.1e}), probabilities {max(apart):.1e}, labels of {max(others):.2%} differ",
     )
     assert max(phi_gaps) < 1e-5
     assert max(others) <= 0.005
-    assert max(gaps) < (1e-5 if dtype == np.float64 else 1)
+    assert max(gaps) < (1e-5 if smooth or dtype == np.float64 else 1)
 
 
 def test_a_study_computes_with_its_own_number_of_threads(threads):

@@ -245,7 +245,9 @@ def test_a_class_of_ten_rows_is_learned_with_balanced_weights(n_common, record_p
         right = student.predict(X_test) == y_test
         recalls.append(right[y_test == "rare"].mean())
         assert right[y_test != "rare"].mean() > 0.8
-    told = f"one row in {n_common:,}: recall {recalls[0]:.2f}, with class_weight='balanced' {recalls[1]:.2f}"
+    told = (
+        f"10 rows beside {n_common:,}: recall {recalls[0]:.2f}, with class_weight='balanced' {recalls[1]:.2f}"
+    )
     record_property("limit", told)
     assert recalls[1] > 0.8
     assert recalls[0] < 0.2
