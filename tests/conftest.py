@@ -5,6 +5,7 @@ import os
 import hypothesis
 import pytest
 import torch
+from hypothesis import Phase
 
 from tests.campaigns import check_shares, outcomes
 
@@ -14,6 +15,13 @@ hypothesis.settings.register_profile(
     max_examples=50,
     derandomize=bool(os.environ.get("CI")),
     print_blob=True,
+)
+# For mutants: the same cases every time, and of one that fails no simpler one.
+hypothesis.settings.register_profile(
+    "mutants",
+    hypothesis.settings.get_profile("bounded"),
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
 )
 hypothesis.settings.load_profile("bounded")
 
