@@ -1,5 +1,6 @@
 """What follows a training from epoch to epoch: the rule that ends it, and what is shown of it."""
 
+import threading
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,11 +96,15 @@ class ProgressBar(Callback):
 
     def __init__(self, stage: str, max_iter: int, stopping: Stopping) -> None:
         self.stage, self.max_iter, self.stopping = stage, max_iter, stopping
+        self.bar: Any = None
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         from tqdm.auto import tqdm  # not before a bar is wanted: in a notebook it asks for widgets
 
         class Bar(tqdm):
+            """A bar with a lock of its own: Ctrl-C while it is drawn leaves that locked, and no later bar."""
+
+            _lock = threading.RLock()
             monitor_interval = 0  # no thread, which would outlive the bar: miniters has it drawn in time
 
         self.bar = Bar(total=self.max_iter, desc=self.stage, unit="epoch", miniters=1)
@@ -114,4 +119,5 @@ class ProgressBar(Callback):
 
     def close(self) -> None:
         """Leave the line of the bar, however training ended."""
-        self.bar.close()
+        if self.bar is not None:  # Ctrl-C may come before there is one
+            self.bar.close()

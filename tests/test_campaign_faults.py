@@ -95,7 +95,7 @@ def report_in_turn(pipe, folder):
 
 
 @campaign(100)
-@given(seconds=st.floats(0, 0.5))
+@given(seconds=st.floats(0, 2))
 def test_a_process_that_is_killed_while_it_reports_leaves_a_whole_page(tmp_path_factory, seconds):
     folder = tmp_path_factory.mktemp("report")
     with case(), process(report_in_turn, folder) as (begun, pipe):

@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Callback
 from study_rows import make_rows
 from test_study_store import rows_in
+from tqdm.auto import tqdm
 
 import skantidistill
 from skantidistill import AntiDistilledMLPClassifier, robustness_score
@@ -385,6 +387,29 @@ def test_ctrl_c_in_the_training_of_an_unfitted_teacher_is_no_wish_for_a_half_tra
     finally:
         signal.signal(signal.SIGINT, handler)
     assert same_attributes(student, before)
+
+
+def test_ctrl_c_while_a_bar_is_drawn_does_not_keep_later_bars_waiting(monkeypatch):
+    X, y = digits()
+    display, drawn = tqdm.display, []
+
+    def press(self, *args, **kwargs):
+        drawn.append(1)
+        if len(drawn) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return display(self, *args, **kwargs)
+
+    monkeypatch.setattr(tqdm, "display", press)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            quick(fitted_teacher(), verbose=2).fit(X, y)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    later = threading.Thread(target=lambda: tqdm(total=1, file=io.StringIO()).close(), daemon=True)
+    later.start()
+    later.join(10)
+    assert not later.is_alive()
 
 
 def test_a_handler_that_does_not_interrupt_is_asked_and_kept():
