@@ -6,6 +6,8 @@ import os
 import resource
 from pathlib import Path
 
+import torch
+
 # The server imports once; a process that it forks is there at once.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -23,7 +25,7 @@ CONTEXT.set_forkserver_preload(
 def process(target, *arguments):
     """Give a process that runs ``target(pipe, *arguments)`` and the other end of its pipe; then end it."""
     here, there = CONTEXT.Pipe()
-    begun = CONTEXT.Process(target=target, args=(there, *arguments))
+    begun = CONTEXT.Process(target=_in_one_thread, args=(target, there, *arguments))
     begun.start()
     there.close()
     try:
@@ -32,6 +34,12 @@ def process(target, *arguments):
         begun.kill()
         begun.join()
         here.close()
+
+
+def _in_one_thread(target, *arguments):
+    """As in ``conftest.py``: on a busy machine two threads wait for each other for minutes."""
+    torch.set_num_threads(1)
+    target(*arguments)
 
 
 def have_more_memory(n_bytes):
