@@ -107,8 +107,7 @@ class Growth:
             self._signed_rows(0) if top < len(hidden) else _selector(self.outputs),
         ]
         self.columns: list[Any] = [_selector(self.features), *units]
-        if top < len(hidden):
-            self._check_room()
+        self._check_room()
 
     def __repr__(self) -> str:
         gained = self.layer_sizes[-1] - len(self.teacher.classes)

@@ -143,6 +143,17 @@ def test_projection_of_tensors_is_that_of_arrays(case: Case):
     assert_same_parameters([p.numpy() for p in projected], case.growth.project(case.fill))
 
 
+@pytest.mark.parametrize("labels", [(2, 7), (7, 2)], ids=str)
+def test_units_that_lead_are_projected_without_a_copy(labels):
+    growth = Growth(plain_teacher((3,), labels), 4, (5,), np.array([2, 7, 9]))
+    params = normal_parameters(growth.layer_sizes, np.random.default_rng(0))
+    hidden_weight, hidden_bias, weight, bias = growth.project(params)
+    assert np.shares_memory(hidden_weight, params[0])
+    assert np.shares_memory(hidden_bias, params[1])
+    in_order = labels == (2, 7)
+    assert np.shares_memory(weight, params[2]) == np.shares_memory(bias, params[3]) == in_order
+
+
 @given(growths())
 def test_zero_padded_growth_keeps_the_logits_of_the_teachers_classes(case: Case):
     student = student_of(case, zero(case.growth))

@@ -127,9 +127,12 @@ def test_every_way_to_fit_takes_sparse_input():
     assert unfitted.teacher_.n_features_in_ == 64
 
 
+@pytest.mark.parametrize("draws_of_parameters", [False, True])
 @pytest.mark.parametrize("per_feature", [False, True])
 @pytest.mark.parametrize("neighborhood", ["uniform", "normal", "adversarial"])
-def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(neighborhood, per_feature):
+def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(
+    neighborhood, per_feature, draws_of_parameters
+):
     """The oracle is a dense batch whose half-width is 0 where the sparse one stores nothing."""
     net = make_network((9, 5, 4, 3), "relu", seed=3, n_rows=3)
     X = np.zeros((3, 9))
@@ -147,14 +150,25 @@ def test_a_sparse_batch_is_the_dense_one_with_noise_on_stored_values_only(neighb
         "bounds": bounds,
         "alpha": 0.1,
     }
+    if draws_of_parameters:
+        terms |= {"parameter_noise_std": 0.2, "trace": "hutchinson"}
     sparse = Objective("relu", delta=delta, **terms)
     dense = Objective("relu", delta=delta * torch.from_numpy(X != 0), **terms)
     draws = sparse.draw(net.params, batch, net.generator)
-    offsets = torch.zeros(3, 9, dtype=torch.float64)
-    offsets[:, batch.columns] = draws.offsets
+
+    def widened(narrow):
+        """Draws for all columns, 0 where there is no value."""
+        wide = torch.zeros(len(narrow), 9, dtype=torch.float64)
+        wide[:, batch.columns] = narrow
+        return wide
+
+    wide = draws._replace(offsets=widened(draws.offsets))
+    if draws_of_parameters:
+        noise, probes = ((widened(drawn[0]), *drawn[1:]) for drawn in (draws.noise, draws.probes))
+        wide = wide._replace(noise=noise, probes=probes)
     whole = Rows(X, y, weight).batch(np.arange(3))
     loss, parts, logits = sparse(net.params, batch, draws)
-    expected, dense_parts, dense_logits = dense(net.params, whole, draws._replace(offsets=offsets))
+    expected, dense_parts, dense_logits = dense(net.params, whole, wide)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(logits, dense_logits, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(sparse.logits(net.params, batch), dense_logits, rtol=1e-12, atol=1e-12)
