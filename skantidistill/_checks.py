@@ -207,7 +207,8 @@ def _in_order_of(columns: np.ndarray | None, value: Any, name: str) -> Any:
 
 def check_mask(mask: Any, n_features: int, name: str, columns: np.ndarray | None = None) -> np.ndarray:
     """Return a boolean mask over the features, not all False; a Series is matched to columns by name."""
-    values = np.asarray(_in_order_of(columns, mask, name))
+    with told_of(name):
+        values = np.asarray(_in_order_of(columns, mask, name))
     if values.dtype != bool:
         raise TypeError(
             f"{name} has values of dtype {values.dtype}; give one True or False a feature, such as "
@@ -412,7 +413,7 @@ def check_class_weight(class_weight: Any, y: np.ndarray) -> None:
         return
     for label, value in class_weight.items():
         if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-            raise ValueError(f"class_weight[{label!r}]={quoted(value)} must be a finite number >= 0.")
+            raise ValueError(f"class_weight[{quoted(label)}]={quoted(value)} must be a finite number >= 0.")
     if not set(class_weight) & set(y.tolist()):
         raise ValueError(
             f"class_weight names {quoted(list(class_weight))}, none of which is a label of y; those are "
@@ -493,7 +494,7 @@ def check_enough_classes(classes: np.ndarray) -> np.ndarray:
     """Return the classes if there are at least two."""
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only, {classes.tolist()[0]!r}; a classifier needs rows of at least 2 classes."
+            f"y has one class only, {quoted(classes[0])}; a classifier needs rows of at least 2 classes."
         )
     return classes
 
@@ -518,10 +519,12 @@ def check_same_kind(labels: np.ndarray, classes: np.ndarray, name: str) -> None:
     """Raise if labels are of another kind (strings, booleans, numbers) than the teacher's classes."""
     got, known = _kind(labels), _kind(classes)
     if got != known:
-        label, class_ = np.unique(labels).tolist()[0], np.array(classes.tolist()[:1]).tolist()[0]
+        label, class_ = (
+            quoted(found.tolist()[0]) for found in (np.unique(labels), np.array(classes.tolist()[:1]))
+        )
         error = (
-            f"{name} has {got} labels (such as {label!r}), but the teacher's classes are {known} (such as "
-            f"{class_!r}). If its outputs stand for labels of {name}, name them in "
+            f"{name} has {got} labels (such as {label}), but the teacher's classes are {known} (such as "
+            f"{class_}). If its outputs stand for labels of {name}, name them in "
             "their order by teacher_classes."
         )
         raise ValueError(f"{error} {ONE_VS_REST}" if are_one_vs_rest(labels, classes) else error)

@@ -199,16 +199,17 @@ class Blueprint:
         Returns
         -------
         logits : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes``.
+            In the order of ``classes``; infinite or NaN where X is so large that numbers overflow.
         """
         if not issparse(X):
             X = np.asarray(X)
         elif self.input_scale is not None:
             return self.folded().logits(X)
-        blocks = [
-            self.hidden(X[rows]) @ self.weights[-1].T + self.biases[-1]
-            for rows in gen_batches(X.shape[0], BATCH_ROWS)
-        ]
+        with np.errstate(over="ignore", invalid="ignore"):
+            blocks = [
+                self.hidden(X[rows]) @ self.weights[-1].T + self.biases[-1]
+                for rows in gen_batches(X.shape[0], BATCH_ROWS)
+            ]
         return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
 
     def hidden(self, X: Any) -> np.ndarray:

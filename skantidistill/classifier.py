@@ -565,7 +565,7 @@ class AntiDistilledMLPClassifier(
             raise ValueError(
                 f"warm_start=True goes on with the labels {quoted(self.classes_.tolist())} and "
                 f"hidden_layer_sizes={hidden} of the first fit; got labels {quoted(labels.tolist())} and "
-                f"hidden_layer_sizes={sizes!r}. To grow, pass this student as teacher of a new one."
+                f"hidden_layer_sizes={quoted(sizes)}. To grow, pass this student as teacher of a new one."
             )
 
     def _begin(

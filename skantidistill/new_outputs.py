@@ -4,6 +4,8 @@ A grown network knows nothing of its new classes, and unlearns what it does know
 output rows are a convex problem on what the last hidden layer gives, solved here on a sample.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.random import RandomState
@@ -17,6 +19,8 @@ __all__ = ["fit_new_outputs"]
 
 #: Rows of the sample: this many, or this many a class if that is more.
 SAMPLE, SAMPLE_PER_CLASS = 3000, 20
+#: What an output may see at most: its squares are summed.
+LARGEST = 1e100
 #: Strength of the pull towards the present output layer, new rows towards 0, in units of the mean square of
 #: what the layer sees. Less of it begins with more accuracy and ends with less firmness.
 PULL = 0.1
@@ -55,13 +59,13 @@ def fit_new_outputs(
     if not mass[new].any():
         return blueprint
     rows = _sample(codes, index, random_state)
-    a, labels, weight = blueprint.hidden(data.X[rows]), codes[rows], data.weight[rows]
+    a, labels, weight = _hidden(blueprint, data.X[rows]), codes[rows], data.weight[rows]
     if old is not None:
         old_codes, old_index, old_mass = _count(blueprint, old)
         absent = (old_mass > 0) & (mass == 0)
         mass = np.where(absent, mass[mass > 0].mean(), mass)
         rows = _sample(old_codes, old_index[absent[old_codes[old_index]]], random_state)
-        a, labels = np.concatenate([a, blueprint.hidden(old.X[rows])]), np.append(labels, old_codes[rows])
+        a, labels = np.concatenate([a, _hidden(blueprint, old.X[rows])]), np.append(labels, old_codes[rows])
         weight = np.append(weight, old.weight[rows])
     share = (mass / mass.sum() / np.maximum(np.bincount(labels, weight, len(mass)), 1e-300))[labels]
     if not np.isfinite(a).all() or np.abs(a, dtype=np.float64).max() > LARGEST:
@@ -70,6 +74,11 @@ def fit_new_outputs(
     pull = PULL * np.average(a**2, weights=np.broadcast_to(weight[:, None], a.shape))
     weights, biases = _fit(blueprint, new, a, labels, share * weight, pull)
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
+
+
+def _hidden(blueprint: Blueprint, X: Any) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is looked for
+        return blueprint.hidden(X)
 
 
 def _count(blueprint: Blueprint, data: OldData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,8 +31,7 @@ class PredictsByBlueprint(AnswersByLogits):
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
-            logits = self.blueprint_.logits(check_inputs(self, X))
+        logits = self.blueprint_.logits(check_inputs(self, X))
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             raise ValueError(

@@ -59,7 +59,7 @@ def check_settings(student: Any, X: Any, old: OldData | None) -> None:
     check_numbers(student)
     if isinstance(student.start, str) and student.start not in STARTS:
         raise ValueError(
-            f"start={student.start!r} is unknown; use one of {sorted(STARTS)}, or a function "
+            f"start={quoted(student.start)} is unknown; use one of {sorted(STARTS)}, or a function "
             f"(growth, random_state) -> parameters.{nearest(student.start, STARTS)}"
         )
     _check_device(student.device)
@@ -147,14 +147,16 @@ def _check_device(device: str) -> None:
         torch.device(device)
     except RuntimeError:
         raise ValueError(
-            f"device={device!r} is no device of torch; use for example 'cpu', 'cuda' for a GPU of NVIDIA, or "
-            "'mps' for Apple's."
+            f"device={quoted(device)} is no device of torch; use for example 'cpu', 'cuda' for a GPU of "
+            "NVIDIA, or 'mps' for Apple's."
         ) from None
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device={device!r} can't be used here ({reason}); use for example 'cpu'.") from None
+        raise ValueError(
+            f"device={quoted(device)} can't be used here ({reason}); use for example 'cpu'."
+        ) from None
 
 
 def split_rows(
@@ -200,7 +202,7 @@ def check_unfitted_teacher(student: Any, old: OldData, y: np.ndarray, n_features
     classes = np.unique(old.labels)
     if len(classes) < 2:
         raise ValueError(
-            f"{old.source} has one class only, {classes.tolist()[0]!r}; a teacher that is not fitted yet "
+            f"{old.source} has one class only, {quoted(classes[0])}; a teacher that is not fitted yet "
             "needs rows of at least 2 classes."
         )
     teacher = student.teacher

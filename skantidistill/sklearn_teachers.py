@@ -296,7 +296,7 @@ def _linear(estimator: Any, half: float = 0.5) -> Blueprint:
 def _check_several_classes(estimator: Any) -> None:
     if len(estimator.classes_) < 2:
         raise ValueError(
-            f"teacher knows one class only, {estimator.classes_.tolist()[0]!r}; only teachers of at least 2 "
+            f"teacher knows one class only, {quoted(estimator.classes_[0])}; only teachers of at least 2 "
             "classes can grow."
         )
 

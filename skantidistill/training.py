@@ -241,8 +241,8 @@ class _Net(NeuralNetClassifier):
             raise Interrupted from interrupt  # skorch would take it for a callback's wish to stop
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
         table = table.view(len(weights), -1)
-        _check_finite(table, names, self.unit_, len(self.history))
         means = (weight[:, None] * table).sum(dim=0) / weight.sum()
+        _check_finite(torch.vstack([table, means]), names, self.unit_, len(self.history))
         for name, mean in zip([f"{prefix}_loss", *names], means.tolist(), strict=True):
             self.history.record(name, mean)
             if name.startswith(("train_", "valid_")):

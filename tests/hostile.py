@@ -5,6 +5,7 @@ A part is "good" (it must be taken, if all others are), "bad" (it must be refuse
 
 import datetime
 import io
+import warnings
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -92,6 +93,12 @@ def strided(X):
     wide = np.zeros((2 * X.shape[0], 2 * X.shape[1]))
     wide[::2, ::2] = X
     return wide[::2, ::2]
+
+
+def matrix(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not recommended
+        return np.asmatrix(X)
 
 
 def mapped(X):
@@ -233,7 +240,7 @@ BAD_MATRICES = {
     "a polars frame of text": lambda X: pl.DataFrame({"a": ["red"] * len(X), "b": X[:, 0], "c": X[:, 1]}),
     "a frame of names and numbers": lambda X: frame(X, columns=["a", 1, "c"][: X.shape[1]]),
     "dates as objects": lambda X: [[datetime.date(2000, 1, 1)] * X.shape[1]] * len(X),
-    "matrix": np.asmatrix,
+    "matrix": matrix,
     "a row": lambda X: X[0],
     "a column": lambda X: X[:, 0],
     "three dimensions": lambda X: X[:, :, None],

@@ -602,6 +602,10 @@ def test_arguments_that_no_array_can_be_made_of_are_named():
     X, y = digits()
     student = quick(fitted_teacher())
     refuse(student, ValueError, "teacher_rows: no array", teacher_rows=Refuses())
+    with pytest.raises(ValueError, match="mutable: no array"):
+        robustness_score(fitted_teacher(), X, y, mutable=Refuses())
+    refuse(quick(device="x" * 9999), ValueError, "device='xxxx", " ... is no device of torch")
+    refuse(quick(start="x" * 9999), ValueError, "start='xxxx", " ... is unknown")
     refuse(student, ValueError, "teacher_rows: setting an array", teacher_rows=[[True], [True, False]])
     refuse(student, ValueError, "teacher_data: no array", teacher_data=(X, Refuses()))
     refuse(student, ValueError, "y: no array", y=Refuses())
@@ -701,6 +705,11 @@ def test_what_is_too_large_for_single_precision_is_refused_without_a_warning_of_
         quick(fitted_teacher()).fit(np.where(X > 0.9, np.float32(3e38), X), y)
     words = "delta=np.longdouble('1e+4000') must be finite"
     refuse(quick(fitted_teacher(), delta=np.longdouble("1e4000")), ValueError, words)
+
+
+def test_a_loss_whose_mean_overflows_is_a_divergence():
+    with pytest.raises(ValueError, match="Training diverged in phi, epoch 1"):
+        quick(fitted_teacher(), lambda_noise=1.7e308).fit(*digits())
 
 
 def test_inputs_that_overflow_a_student_get_no_answer():

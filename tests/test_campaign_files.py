@@ -283,7 +283,7 @@ PATHS = [
 ]
 
 
-@campaign(1000, done=0.2, refused=0.2)
+@campaign(1000, done=0.2, refused=0.1)
 @given(st.sampled_from(range(len(SAVED))), st.sampled_from(PATHS) | st.text(max_size=9), st.booleans())
 def test_any_place_is_written_to_whole_or_not_at_all(folder, number, place, there):
     """What else lies in the folder stays as it was, and a file that is there stays whole."""

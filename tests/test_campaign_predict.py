@@ -93,7 +93,9 @@ def test_a_student_answers_or_refuses_anything(data):
     if answer == "score":
         parts["X"] = draw(st.sampled_from([Part(points()[0], GOOD), parts["X"]]))
         parts |= {"y": draw(labels(kind, (1, 0, 1))), "sample_weight": draw(weights())}
-        if parts["y"].name.startswith(("missing", "infinity")):  # of which numpy warns within scikit-learn
+        if parts["y"].name.startswith(
+            ("missing", "infinity", "NaN")
+        ):  # of which numpy warns within scikit-learn
             parts["y"] = Part(None, BAD)
         # scikit-learn's own accuracy takes what it takes, and does not always name it.
         parts["y"], parts["sample_weight"] = (
@@ -279,7 +281,7 @@ def judge(parts, way):
         judged["sample_weight"] = parts.get("sample_weight", parts["X"])._replace(verdict=ODD)
     if parts["y"].name == "one class":
         judged["y"] = parts["y"]._replace(verdict=GOOD)
-    if way == "examples" and kind not in ATTACKS:
+    if way == "examples" and not (isinstance(kind, str) and kind in ATTACKS):
         judged["kind"] = parts["kind"]._replace(verdict=BAD)
     if not isinstance(kind, str) or kind not in KINDS:
         return judged
