@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import singledispatch
+from functools import singledispatch, wraps
 from importlib import import_module
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
+from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -75,6 +76,7 @@ __all__ = [
 
 FLOATS = [np.float64, np.float32]
 Method = TypeVar("Method", bound=Callable)
+_OF_ARRAYS = {"builtins", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn"}
 _LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
 _LONGEST = 80  # characters of a value that a message quotes
@@ -86,8 +88,24 @@ ONE_VS_REST = (
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
-    """Return scikit-learn's decorator of ``fit``, which type checkers see through."""
-    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+    """Validate parameters before a method: as scikit-learn does, but in every call of ``partial_fit``."""
+    within = _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+
+    def decorate(method: Method) -> Method:
+        checked = within(method)
+        if method.__name__ != "partial_fit":
+            return checked
+
+        @wraps(method)
+        def validated(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+            # The first call is scikit-learn's.
+            if is_fitted(estimator) and not get_config()["skip_parameter_validation"]:
+                estimator._validate_params()
+            return checked(estimator, *args, **kwargs)
+
+        return cast(Method, validated)
+
+    return decorate
 
 
 def quoted(value: Any) -> str:
@@ -115,8 +133,11 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 @contextmanager
-def told_of(name: str) -> Iterator[None]:
-    """Name an input in what scikit-learn and numpy raise where it can't be used, and cut what they quote."""
+def told_of(name: str, *others: str) -> Iterator[None]:
+    """Name an input in what libraries raise where it can't be used, and cut what they quote.
+
+    An error that names it, or one of the ``others``, is left as it is; so is one of a kind of the user's own.
+    """
     try:
         with np.errstate(over="ignore"):  # what no float can hold is infinite, which is told then
             yield
@@ -124,14 +145,14 @@ def told_of(name: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         text = str(error)
-        named = re.search(rf"\b{name}\b", text) is not None
-        if named and len(text) <= _MOST:
+        named = any(re.search(rf"\b{known}\b", text) for known in (name, *others))
+        if (named and len(text) <= _MOST) or type(error).__module__.split(".")[0] not in _OF_ARRAYS:
             raise
         if "inconsistent numbers of samples" in text:
             name = f"{name} and y"
         text = text if len(text) <= _MOST else f"{text[: _MOST - 4]} ..."
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(text if named else f"{name}: {text}") from None
+        raise kind(text if named else f"{name}: {text}") from error
 
 
 @contextmanager
@@ -322,13 +343,13 @@ def check_fit_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, An
     try:
         y = y if y is None else read_labels(y, "y")
     except ValueError as error:
-        if "y should be a 1d array" not in str(error):
+        if not re.search(r"y should be a 1d array, got an array of shape \(\d+, \d+", str(error)):
             raise
         raise ValueError(
             f"{error} Several labels a row (multilabel, multioutput) can't be learned; fit one estimator a "
             "column, for example by sklearn.multioutput.MultiOutputClassifier."
         ) from None
-    with told_of("X"):
+    with told_of("X", "y"):
         return validate_data(estimator, X, y, reset=reset, dtype=FLOATS, accept_sparse="csr")
 
 
@@ -394,17 +415,22 @@ def check_weight(sample_weight: Any, X: np.ndarray, name: str = "sample_weight")
 
 
 def check_mass(weight: np.ndarray, name: str) -> np.ndarray:
-    """Return row weights if one of them is not 0, and any of them can be summed and divided by the sum."""
+    """Return row weights if one of them is not 0, and any of them can be summed and divided by the sum.
+
+    What is too small for that counts as 0: less than 1e-37 in single precision, than 1e-307 in double.
+    """
     with np.errstate(over="ignore"):
-        positive, mass = weight[weight > 0], weight.sum()
-    if not len(positive):
+        mass = weight.sum()
+    largest, least = weight.max(), np.finfo(weight.dtype).tiny
+    if not largest:
         raise ValueError(f"{name} is zero for every row; at least one row must count.")
-    if not np.isfinite(mass) or positive.min() < np.finfo(weight.dtype).tiny:
+    if not np.isfinite(mass) or largest < least:
         raise ValueError(
-            f"{name} has values from {positive.min()} to {positive.max()}, which are too small or too large "
-            f"to be computed with as {weight.dtype}; divide them by their mean, and set the smallest to 0."
+            f"{name} has values up to {largest}, which are too {'large' if largest > 1 else 'small'} to be "
+            f"computed with as {weight.dtype}; divide them by their mean."
         )
-    return weight
+    small = (weight > 0) & (weight < least)
+    return np.where(small, 0, weight) if small.any() else weight
 
 
 def check_class_weight(class_weight: Any, y: np.ndarray) -> None:
@@ -450,7 +476,7 @@ def read_labels(y: Any, name: str) -> np.ndarray:
             with told_of(name):
                 labels = np.array(labels.tolist())
     elif labels.dtype.kind == "U" and isinstance(y, (list, tuple)) and {str} < set(map(type, y)):
-        _check_one_type([str(label) if isinstance(label, str) else label for label in y], name)
+        _check_one_type(list(y), name)
     if labels.dtype.kind in "cV":
         what = "Complex data not supported" if labels.dtype.kind == "c" else f"no labels, but {labels.dtype}"
         raise ValueError(f"{name}: {what}; give strings, booleans or numbers.")
@@ -459,7 +485,7 @@ def read_labels(y: Any, name: str) -> np.ndarray:
 
 def _check_one_type(labels: list[Any], name: str) -> None:
     """Raise unless labels are all strings, all booleans or all numbers; numpy makes strings of [1, "a"]."""
-    kinds = {type(label) for label in labels}
+    kinds = {str if isinstance(label, str) else type(label) for label in labels}
     if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bool, Real, bytes)):
         names = sorted(kind.__name__ for kind in kinds)
         raise ValueError(

@@ -516,7 +516,6 @@ class AntiDistilledMLPClassifier(
                 "partial_fit does not support class_weight='balanced', since it never sees all rows; "
                 "give a dict of weights."
             )
-        self._validate_params()  # scikit-learn does so in the first call only
         first = check_first_partial_fit(self, classes)
         if first and self.teacher is not None:
             check_readable(self.teacher)

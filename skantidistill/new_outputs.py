@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from scipy.optimize import minimize
+from scipy.sparse import issparse
 
 from skantidistill._checks import encode_labels
 from skantidistill.blueprint import Blueprint
+from skantidistill.network import ACTIVATIONS, forward
 from skantidistill.old_data import OldData
 
 __all__ = ["fit_new_outputs"]
@@ -77,8 +79,21 @@ def fit_new_outputs(
 
 
 def _hidden(blueprint: Blueprint, X: Any) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is looked for
-        return blueprint.hidden(X)
+    """Return what the output layer sees of raw inputs.
+
+    By torch, as all of the training: the last bits depend on the number of threads, and NumPy's is another.
+    """
+    if issparse(X):
+        blueprint = blueprint.folded()
+    activation, params = blueprint.activation, tuple(map(torch.tensor, blueprint.parameters))
+    if issparse(X):  # SciPy's product is made by one thread
+        weight, bias = blueprint.parameters[:2]
+        first = torch.from_numpy(np.asarray(X @ weight.T + bias))
+        inputs, params = ACTIVATIONS[activation].function(first), params[2:]
+    else:
+        inputs = torch.from_numpy(np.array(blueprint.scaled(np.asarray(X)), dtype=blueprint.dtype))
+    with torch.no_grad():
+        return forward(params, inputs.to(params[0]), activation)[0][-1].numpy()
 
 
 def _count(blueprint: Blueprint, data: OldData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,8 +121,7 @@ def _fit(
     present = np.unique(labels)
     begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
     begin[new] = 0
-    # By torch, as all of the training: the last bits depend on the number of threads, and NumPy's is another.
-    # (SciPy's own sums are shared among threads where there are more than 10,000 numbers.)
+    # By torch, see _hidden. (SciPy's own sums are shared among threads above 10,000 numbers.)
     inputs, truth, share, origin = map(
         torch.from_numpy,
         (np.column_stack([a, np.ones(len(a))]), labels[:, None] == present, w, begin[present]),

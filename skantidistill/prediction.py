@@ -32,11 +32,11 @@ class PredictsByBlueprint(AnswersByLogits):
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         logits = self.blueprint_.logits(check_inputs(self, X))
-        finite = np.isfinite(logits).all(axis=1)
-        if not finite.all():
+        if not np.isfinite(logits).all():
+            row = int(np.argmin(np.isfinite(logits).all(axis=1)))
             raise ValueError(
-                f"X has values so large that the network overflows, first in row {np.argmin(finite)}; scale "
-                "X like the rows that the student was fitted on."
+                f"Row {row} of X makes the network overflow in {logits.dtype}: its values, or the network's "
+                "parameters, are too large; scale X like the rows that the student was fitted on."
             )
         return logits
 

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
@@ -644,6 +645,7 @@ def test_a_list_that_mixes_strings_and_numbers_is_refused_though_numpy_makes_str
     assert quick().fit(X, [np.str_(y[0]), *y[1:].tolist()]).classes_.tolist() == np.unique(y).tolist()
 
 
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 2 has them")
 def test_numpys_new_strings_are_labels():
     X, y = digits()
     student = quick(fitted_teacher()).fit(X, y.astype(np.dtypes.StringDType()))
@@ -659,22 +661,82 @@ def test_dates_are_no_numbers(dtype):
     refuse(student, ValueError, "the teacher's classes are numeric", teacher_data=(X, dates))
 
 
-@pytest.mark.parametrize("weight", [1e308, 5e-324])
-def test_weights_that_cannot_be_summed_or_divided_by(weight):
+@pytest.mark.parametrize(("weight", "size"), [(1e308, "large"), (5e-324, "small")])
+def test_weights_that_cannot_be_summed_or_divided_by(weight, size):
     X, y = digits()
-    words = "sample_weight has values from"
-    refuse(quick(fitted_teacher()), ValueError, words, sample_weight=np.full(len(y), weight))
+    words = ("sample_weight has values up to", f"too {size} to be computed with as float64")
+    refuse(quick(fitted_teacher()), ValueError, *words, sample_weight=np.full(len(y), weight))
     refuse(
-        quick(fitted_teacher()),
+        quick(fitted_teacher(), class_weight="balanced"),
         ValueError,
-        words,
-        X=X.astype(np.float32),
-        sample_weight=np.full(len(y), 1e38),
+        "sample_weight",
+        sample_weight=np.full(len(y), 1e308),
     )
-    words = "class_weight times sample_weight has values from"
-    refuse(quick(fitted_teacher(), class_weight={"one": weight}), ValueError, words)
+    single = {"X": X.astype(np.float32), "sample_weight": np.full(len(y), 1e38)}
+    refuse(quick(fitted_teacher()), ValueError, "sample_weight has values up to 9.99", "as float32", **single)
     wide = np.linspace(1e-300, 1e300, len(y))  # whose mean can be taken
     quick(fitted_teacher(), max_iter=1).fit(X, y, sample_weight=wide)
+    heavy = dict.fromkeys(np.unique(y).tolist(), 1e308)
+    words = ("class_weight times sample_weight has values up to",)
+    refuse(quick(fitted_teacher(), class_weight=heavy), ValueError, *words)
+
+
+def test_weights_too_small_for_their_precision_count_as_nothing():
+    """Such as those of old rows by which a stream is made to forget."""
+    X, y = digits()
+    X = X.astype(np.float32)
+    decay = 0.75 ** np.arange(len(y), dtype=float)[::-1]
+    assert 0 < decay.min() < np.finfo(np.float32).tiny
+    seen = np.where(decay < np.finfo(np.float32).tiny, 0, decay)
+    students = [quick(fitted_teacher(), max_iter=1).fit(X, y, sample_weight=w) for w in (decay, seen)]
+    assert same_parameters(*students)
+    assert not same_parameters(students[0], quick(fitted_teacher(), max_iter=1).fit(X, y))
+
+
+def test_what_is_wrong_with_the_labels_is_not_said_of_the_inputs():
+    X, y = digits("floats")
+    broken = np.where(np.arange(len(y)) == 3, np.nan, y)
+    with pytest.raises(ValueError, match=r"^Input y contains NaN"):
+        quick().fit(X, broken)
+    with pytest.raises(ValueError, match=r"^This AntiDistilledMLPClassifier estimator requires y"):
+        quick().fit(X, None)
+    for nothing in (3, "abc"):
+        with pytest.raises(ValueError, match="y should be a 1d array") as caught:
+            quick().fit(X, nothing)
+        assert "multilabel" not in str(caught.value)
+
+
+def test_strings_of_python_and_of_numpy_are_labels_of_one_kind():
+    X, y = digits()
+    mixed = [np.str_(label) if number % 2 else str(label) for number, label in enumerate(y)]
+    plain = quick(fitted_teacher()).fit(X, y)
+    for labels in (mixed, np.array(mixed, dtype=object)):
+        assert same_parameters(plain, quick(fitted_teacher()).fit(X, labels))
+
+
+class UnreadableError(ValueError):
+    """What a user's own container raises."""
+
+
+def test_an_error_of_the_users_own_kind_stays_that_error():
+    class Rows:
+        def __array__(self, dtype=None, copy=None):
+            raise UnreadableError("the file is gone")
+
+    with pytest.raises(UnreadableError, match=r"^the file is gone$"):
+        quick().fit(Rows(), digits()[1])
+    with pytest.raises(ValueError, match=r"^X: ") as caught:
+        quick().fit([["a"] * 64] * len(digits()[1]), digits()[1])
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_later_partial_fit_validates_unless_scikit_learn_is_told_not_to():
+    X, y = digits()
+    student = quick().partial_fit(X, y, classes=np.unique(y)).set_params(shuffle="yes")
+    with pytest.raises(ValueError, match="'shuffle' parameter"):
+        student.partial_fit(X, y)
+    with config_context(skip_parameter_validation=True):
+        student.partial_fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -719,7 +781,7 @@ def test_inputs_that_overflow_a_student_get_no_answer():
         far = X.astype(dtype)
         far[[5, 7]] = huge
         for answer in (student.predict, student.predict_proba, student.decision_function):
-            with pytest.raises(ValueError, match="the network overflows, first in row 5; scale X"):
+            with pytest.raises(ValueError, match=r"Row 5 of X makes the network overflow .* scale X"):
                 answer(far)
         far[[5, 7]] = 1e6
         assert np.isfinite(student.predict_proba(far)).all()

@@ -224,7 +224,7 @@ def assert_usable(loaded, path):
     X = rows_for(loaded)
     assert str(loaded)
     assert isinstance(str(loaded.summary()), str)
-    answered = attempt(lambda: loaded.predict(X), ValueError, "the network overflows")
+    answered = attempt(lambda: loaded.predict(X), ValueError, "makes the network overflow")
     if answered.error is None:
         assert np.isin(answered.value, loaded.classes_).all()
     attempt(lambda: loaded.save(path), (), "")

@@ -66,7 +66,9 @@ def blame(parts):
     wrong = [name for name, part in parts.items() if part.verdict != GOOD]
     words = [SAID_OF.get(name, rf"\b{name}\b") for name in wrong]
     words += ["^Training diverged"] * any(name in MAGNITUDES and parts[name].verdict == ODD for name in wrong)
-    return "|".join(words) or "(?!)"
+    said = "|".join(words) or "(?!)"
+    # "X: " begins what scikit-learn says without a name: of y it has one.
+    return said if "X" in wrong else rf"^(?!X: )(?s:.*)(?:{said})"
 
 
 def state(student):

@@ -180,12 +180,13 @@ def test_a_fresh_process_of_another_hash_seed_gives_the_same_bits(here):
         assert differing(here, executor.submit(answers).result()) == []
 
 
-def test_numpys_threads_which_are_not_torchs_change_no_student():
-    """Of so many rows NumPy's BLAS does share the sums of a product among its threads."""
+@pytest.mark.parametrize("n_features", [8, 784])
+def test_numpys_threads_which_are_not_torchs_change_no_student(n_features):
+    """Of so many rows, or columns, NumPy's BLAS does share the sums of a product among its threads."""
     rng = np.random.default_rng(0)
-    params = normal_parameters((8, 64, 10), rng)
+    params = normal_parameters((n_features, 64, 10), rng, std=3 / np.sqrt(n_features))
     network = Blueprint(params[::2], params[1::2], "tanh", np.arange(10))
-    X, y = rng.normal(size=(2900, 8)), rng.integers(10, size=2900)
+    X, y = rng.normal(size=(2900, n_features)), rng.integers(10, size=2900)
     data, fitted = OldData(X, y, np.ones(2900), np.arange(2900), "y"), []
     for n in (1, 2):
         with threadpool_limits(n, user_api="blas"):
