@@ -76,7 +76,7 @@ __all__ = [
 
 FLOATS = [np.float64, np.float32]
 Method = TypeVar("Method", bound=Callable)
-_OF_ARRAYS = {"builtins", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn"}
+_OF_ARRAYS = {"builtins", "narwhals", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn"}
 _LIBRARIES = ("skantidistill", "sklearn", "joblib")
 BLOCK = 2**20  # numbers that are looked at at a time
 _LONGEST = 80  # characters of a value that a message quotes
