@@ -23,7 +23,6 @@ from skorch.callbacks import Callback
 from study_rows import make_rows, make_study
 from test_command_line import lives
 from test_faults import (
-    ROOT,
     WHY,
     WORK,
     answer_of,
@@ -170,15 +169,14 @@ def test_with_little_memory_a_result_is_right_or_there_is_a_memory_error(results
 def press_in_line(pipe, make, number):
     """Compute, and press Ctrl-C in that line which is the so-manieth to be run; tell how it ended.
 
-    Lines of destructors are left out, where Python tells of an error and goes on, and those of ``faults.py``,
-    in some of which no signal can come.
+    Lines of destructors are left out, where Python tells of an error and goes on.
     """
     warnings.simplefilter("ignore")
     student, compute = make()
     before, left = dict(vars(student)), [number]
 
     def watch(frame, event, argument):
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == str(ROOT / "faults.py"):
+        if frame.f_code.co_name == "__del__":
             return None
         if event == "line":
             left[0] -= 1

@@ -30,7 +30,7 @@ import skantidistill
 from skantidistill import AntiDistilledMLPClassifier, robustness_score
 from skantidistill.__main__ import main
 from skantidistill.curvature import exact_trace
-from skantidistill.faults import memory_told
+from skantidistill.faults import ctrl_c_waits, ended_by_ctrl_c, memory_told
 from skantidistill.measures import KINDS
 from skantidistill.study import run as run_module
 from skantidistill.study.report import page
@@ -367,6 +367,201 @@ def test_ctrl_c_in_a_callback_between_epochs_is_no_wish_of_the_callback_to_stop(
     finally:
         signal.signal(signal.SIGINT, handler)
     assert same_attributes(student, before)
+
+
+@pytest.fixture
+def heard():
+    """Let Ctrl-C be heard: a job in the background ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def press():
+    signal.raise_signal(signal.SIGINT)
+
+
+def press_twice():
+    try:
+        press()
+    finally:
+        press()
+
+
+def press_in_vain():
+    with contextlib.suppress(BaseException):
+        press()
+
+
+def press_in_another_fit():
+    quick(fitted_teacher(), callbacks=[AtTheEndOfAnEpoch(press)]).fit(*digits())
+
+
+def interrupt_another_fit():
+    quick(fitted_teacher(), callbacks=[InABatch(stop)]).fit(*digits())
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+class AtTheEndOfAnEpoch(Callback):
+    """Does something when the first epoch ends, where skorch takes a KeyboardInterrupt for a wish to stop."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 1:
+            self.act()
+
+
+class InABatch(AtTheEndOfAnEpoch):
+    on_batch_end, on_epoch_end = AtTheEndOfAnEpoch.on_epoch_end, Callback.on_epoch_end
+
+
+@pytest.mark.parametrize(
+    "act", [press, press_twice, press_in_vain, press_in_another_fit, interrupt_another_fit]
+)
+def test_ctrl_c_that_others_swallow_ends_fit_all_the_same(heard, act):
+    student = quick(fitted_teacher(), callbacks=[AtTheEndOfAnEpoch(act)])
+    before = dict(vars(student))
+    with pytest.raises(KeyboardInterrupt):
+        student.fit(*digits())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert same_attributes(student, before)
+    stopped = quick(fitted_teacher(), callbacks=[AtTheEndOfAnEpoch(stop)]).fit(*digits())
+    assert stopped.n_iter_ == 1  # a callback may stop still
+
+
+@pytest.mark.parametrize("n_presses", [1, 2])
+def test_a_handler_may_leave_the_second_press_to_another(heard, n_presses):
+    """As of a program that ends after this fit, and at once if Ctrl-C is pressed again."""
+    asked = []
+
+    def ask(number, frame):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def act():
+        for _ in range(n_presses):
+            press()
+
+    signal.signal(signal.SIGINT, ask)
+    student = quick(fitted_teacher(), callbacks=[AtTheEndOfAnEpoch(act)])
+    with contextlib.nullcontext() if n_presses == 1 else pytest.raises(KeyboardInterrupt):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            student.fit(*digits())
+        assert student.n_iter_ == 3
+    assert asked == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_that_a_callback_installs_stays(heard):
+    def handler(number, frame):
+        pass
+
+    callback = AtTheEndOfAnEpoch(lambda: signal.signal(signal.SIGINT, handler))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quick(fitted_teacher(), callbacks=[callback]).fit(*digits())
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def wait_for_nothing():
+    with ctrl_c_waits():
+        pass
+
+
+def press_in_every_line_of_faults(pipe):
+    """Press Ctrl-C in one line of ``faults.py`` after another; send how each call ended."""
+    ends = []
+    compute = ended_by_ctrl_c(wait_for_nothing)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in range(1, 100):
+        left = [number]
+
+        def watch(frame, event, argument, left=left):
+            if frame.f_code.co_filename != str(ROOT / "faults.py"):
+                return None
+            left[0] -= event == "line"
+            if event == "line" and not left[0]:
+                press()
+            return watch
+
+        sys.settrace(watch)
+        try:
+            compute()
+            end = "finished"
+        except BaseException as error:
+            end = type(error).__name__
+        sys.settrace(None)
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            end += ", and the handler has changed"
+        ends.append(end)
+        if left[0] > 0:
+            break
+    pipe.send(ends)
+
+
+def test_ctrl_c_in_the_very_lines_that_rename_it_is_a_keyboard_interrupt():
+    *ends, last = answer_of(press_in_every_line_of_faults)
+    assert last == "finished"
+    assert set(ends) == {"KeyboardInterrupt"}
+    assert len(ends) > 15
+
+
+@pytest.mark.parametrize("in_another_thread", [False, True])
+def test_what_must_not_be_done_by_half_is_done_before_ctrl_c_is_heard(heard, in_another_thread):
+    done = []
+
+    def act():
+        with ctrl_c_waits():
+            if not in_another_thread:
+                press()
+                press()
+            done.append("first")
+            done.append("second")
+        done.append("unheard")
+
+    if in_another_thread:
+        thread = threading.Thread(target=act)
+        thread.start()
+        thread.join()
+        assert done == ["first", "second", "unheard"]
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            act()
+        assert done == ["first", "second"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_the_first_fit_of_a_process_leaves_it_able_to_fit():
+    """While torch imports half of itself, of which a part would be left."""
+    code = """
+import signal, sys, warnings
+import numpy as np
+from skantidistill import AntiDistilledMLPClassifier
+warnings.simplefilter("ignore")
+assert "torch._dynamo" not in sys.modules
+class Finder:
+    def find_spec(self, name, *args):
+        if name == "torch._inductor":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+finder = Finder()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, finder)
+student = AntiDistilledMLPClassifier(hidden_layer_sizes=(2,), max_iter=2)
+try:
+    student.fit(np.eye(2), [0, 1])
+except KeyboardInterrupt:
+    assert finder not in sys.meta_path
+    print(student.fit(np.eye(2), [0, 1]).n_iter_)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 
 def test_ctrl_c_in_the_training_of_an_unfitted_teacher_is_no_wish_for_a_half_trained_one(monkeypatch):
