@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-import torch
-
-__all__ = ["Interrupted", "ctrl_c_waits", "ended_by_ctrl_c", "memory_told"]
+__all__ = ["Interrupted", "OutOfMemoryError", "ctrl_c_waits", "ended_by_ctrl_c", "memory_told"]
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -103,19 +101,25 @@ def ctrl_c_waits() -> Iterator[None]:
             before(signal.SIGINT, frames[0])
 
 
+class OutOfMemoryError(MemoryError, RuntimeError):
+    """A lack of memory: numpy's kind of error for it, and torch's, which its users catch."""
+
+
 def memory_told(function: Function) -> Function:
-    """Let a function raise a MemoryError, as numpy does, where torch raises a RuntimeError for want of it."""
+    """Let a function raise a MemoryError, as numpy does, where torch raises a RuntimeError for want of it.
+
+    CUDA's own error is left as it is: torch's users know its class.
+    """
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except RuntimeError as error:
-            text = str(error)
-            if not (isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in text):
+            _, is_told, reason = str(error).partition("DefaultCPUAllocator: ")
+            if not is_told:
                 raise
-            reason = text.partition("DefaultCPUAllocator: ")[2] or text
-            raise MemoryError(
+            raise OutOfMemoryError(
                 f"There is not enough memory ({reason.split('. ')[0]}); smaller layers, smaller minibatches "
                 "and float32 inputs need less."
             ) from error

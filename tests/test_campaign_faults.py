@@ -33,6 +33,7 @@ from test_faults import (
     study_with_space,
     two_students,
     which_in,
+    write_wide_problem,
 )
 from test_study import SHORT
 from test_study_store import rows_in
@@ -144,6 +145,7 @@ def test_a_study_that_fills_its_quota_again_and_again_goes_on_to_the_same_table(
 def results(tmp_path_factory):
     """What every computation gives that has memory enough, and a student's file."""
     path = tmp_path_factory.mktemp("memory") / "student"
+    write_wide_problem(path)
     return path, answer_of(compute_all, path)
 
 
@@ -303,16 +305,22 @@ def study(pipe, folder, n_jobs):
     """Run the command line as a terminal's foreground job, on a study that takes a second."""
     from skantidistill.commands import arguments
 
+    def protocol_of(options, n_rows):
+        pipe.send("begun")  # from here on Ctrl-C is told
+        return SHORT
+
     os.setsid()
-    arguments.protocol_of = lambda options, n_rows: SHORT
+    arguments.protocol_of = protocol_of
     page.as_png = lambda picture: b"png"
     out, err = io.StringIO(), io.StringIO()
     status = "Ctrl-C is told by nobody"
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        pipe.send("begun")
-        with contextlib.suppress(KeyboardInterrupt):
-            status = main([*OPTIONS, "--out", str(folder), "--jobs", str(n_jobs)])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        status = main([*OPTIONS, "--out", str(folder), "--jobs", str(n_jobs)])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe.send((status, err.getvalue()))
     pipe.recv()  # until Ctrl-C is over
 
@@ -395,7 +403,7 @@ def search_on(pipe, address):
 
 
 @pytest.mark.slow
-@campaign(60)
+@campaign(60, **{"the right result": 0.3})
 @given(seconds=st.floats(0, 3), which=st.sampled_from([0, -1]))
 def test_a_search_one_of_whose_workers_dies_has_the_right_result_or_none(seconds, which):
     """That none of them waits without end can't be promised: joblib's backend for Dask does so at times."""
