@@ -174,6 +174,7 @@ def press_in_line(pipe, make, number):
     Lines of destructors are left out, where Python tells of an error and goes on.
     """
     warnings.simplefilter("ignore")
+    quick(fitted_teacher()).fit(*digits())  # Ctrl-C waits for what torch imports at the first step
     student, compute = make()
     before, left = dict(vars(student)), [number]
 
