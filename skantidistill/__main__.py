@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
+from skantidistill.commands import INTERRUPTED
+
 __all__ = ["main"]
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+USAGE_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

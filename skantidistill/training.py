@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from skantidistill._checks import quoted
 from skantidistill.epochs import EndTraining, Monitor, PrintEpochs, ProgressBar, Stopping
-from skantidistill.faults import Interrupted
+from skantidistill.faults import Interrupted, ctrl_c_waits
 from skantidistill.network import ACTIVATIONS, Batch, Parameters
 from skantidistill.rows import Minibatches, Rows
 from skantidistill.steps import Adam, Average
@@ -116,6 +117,7 @@ def train(
     ValueError
         If a term or a parameter becomes infinite or NaN.
     """
+    _import_all_of_torch()
     module = _build_module(params, activation).to(rows.device)
     average = None
     if schedule.ema_decay:
@@ -156,8 +158,6 @@ def train(
             group.pop("initial_lr", None)  # a scheduler's memory of the earlier run's
     try:
         net.partial_fit(rows)
-    except Interrupted:
-        raise KeyboardInterrupt from None
     except KeyError as error:
         if "history" in str(error):  # skorch's words
             columns = ", ".join(sorted(set(net.history[-1]) - {"batches"}))
@@ -174,7 +174,7 @@ def train(
     ended = stopping.stopped or len(history) < schedule.max_iter
     by_callback = bool(schedule.callbacks and history and "train_loss" in history[-1])
     if ended and not (stopping.stopped or by_callback):
-        raise KeyboardInterrupt  # Ctrl-C between two epochs, which skorch has swallowed
+        raise Interrupted  # a KeyboardInterrupt between two epochs, which skorch has swallowed
     final = stopping.best_params if valid_rows is not None else list(module.parameters())
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
@@ -291,6 +291,18 @@ def _callbacks(schedule: Schedule, module: torch.nn.Module, stopping: Stopping) 
     elif schedule.verbose > 1:
         callbacks.append(ProgressBar(schedule.stage, schedule.max_iter, stopping))
     return callbacks
+
+
+@cache
+def _import_all_of_torch() -> None:
+    """Make a step of an optimizer, for whose first one torch imports half of itself.
+
+    That takes seconds, and a Ctrl-C in it would break torch for the rest of the process.
+    """
+    with ctrl_c_waits():
+        parameter = torch.zeros(1, requires_grad=True)
+        parameter.grad = torch.zeros(1)
+        torch.optim.Adam([parameter]).step()
 
 
 def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:

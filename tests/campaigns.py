@@ -19,7 +19,7 @@ SHARE = float(os.environ.get("CAMPAIGN", "0.01"))
 outcomes: Counter[str] = Counter()
 
 
-#: Cases from which on the least shares of a campaign's ends are held.
+#: Cases from which on the least shares of a campaign's ends are held; of a shorter campaign, most of its own.
 ENOUGH = 500
 
 
@@ -34,16 +34,16 @@ def campaign(n_cases: int, **least: float) -> Callable:
             max_examples=max(1, round(SHARE * n_cases)),
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-        return pytest.mark.campaign(**least)(drawn(test))
+        return pytest.mark.campaign(min(ENOUGH, n_cases * 3 // 4), **least)(drawn(test))
 
     return mark
 
 
-def check_shares(least: dict[str, float]) -> None:
-    """Fail a campaign that was too seldom of an end, if it was long enough to tell."""
+def check_shares(enough: int, least: dict[str, float]) -> None:
+    """Fail a campaign that was too seldom of an end, if it had cases enough to tell."""
     total = sum(outcomes.values())
     for end, share in least.items():
-        if total >= ENOUGH and outcomes[end] < share * total:
+        if total >= enough and outcomes[end] < share * total:
             pytest.fail(f"Only {outcomes[end]} of {total} cases are {end!r}, fewer than {share:.0%}.")
 
 

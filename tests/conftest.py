@@ -36,7 +36,7 @@ def pytest_runtest_call(item):
     try:
         result = yield
         for mark in item.iter_markers("campaign"):
-            check_shares(mark.kwargs)
+            check_shares(*mark.args, mark.kwargs)
         return result
     finally:
         if outcomes:

@@ -3,10 +3,12 @@
 import contextlib
 import multiprocessing
 import os
-import resource
 from pathlib import Path
 
+import pytest
 import torch
+
+resource = pytest.importorskip("resource", reason="Windows forks no process and limits no memory")
 
 # The server imports once; a process that it forks is there at once.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -17,6 +19,7 @@ CONTEXT.set_forkserver_preload(
         "torch._dynamo",  # which torch imports at the first step of an optimiser
         "distributed",
         "tests.dask_network",
+        "test_campaign_faults",  # as pytest names it: what is run is found there
     ]
 )
 

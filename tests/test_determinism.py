@@ -26,6 +26,7 @@ from skantidistill.new_outputs import fit_new_outputs
 from skantidistill.old_data import OldData
 from skantidistill.starts import STARTS
 from skantidistill.study import PROTOCOLS, run_study
+from skantidistill.study.task import _threads
 from tests.problems import digits, old_rows, quick
 from tests.strategies import normal_parameters
 
@@ -270,3 +271,15 @@ def test_a_study_computes_with_its_own_number_of_threads(threads):
         rows += run_study(replace(digits, **brief, title=f"run {n}"), [0], ["AD"])
         assert torch.get_num_threads() == n
     assert rows[0]["trace"] == rows[1]["trace"]
+
+
+@pytest.mark.parametrize(("n", "told"), [(None, []), (2, []), (1, [1, 2])])
+def test_a_study_tells_torch_its_number_of_threads_only_where_it_is_another(n, told, threads, monkeypatch):
+    """From then on threadpoolctl does not reach torch, in the caller's process."""
+    threads(2)
+    calls, tell = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (calls.append(n), tell(n)))
+    with _threads(n):
+        assert torch.get_num_threads() == (n or 2)
+    assert torch.get_num_threads() == 2
+    assert calls == told

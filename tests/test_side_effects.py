@@ -81,7 +81,20 @@ def world():
 
 def changed(before):
     now = world()
+    now["running threads"] |= before["running threads"]  # one of an earlier call may end
     return sorted(name for name, value in before.items() if now[name] != value)
+
+
+def test_the_look_at_the_world_sees_a_thread_that_begins_and_none_that_ends():
+    goes_on = threading.Event()
+    thread = threading.Thread(target=goes_on.wait)
+    without = world()
+    thread.start()
+    assert changed(without) == ["running threads"]
+    beside = world()
+    goes_on.set()
+    thread.join()
+    assert changed(beside) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from skantidistill.commands import arguments
+from skantidistill.commands import INTERRUPTED, arguments
 from skantidistill.study import (
     METHODS,
     Cluster,
@@ -28,7 +28,7 @@ from skantidistill.study.report.page import NO_FIGURES
 from skantidistill.study.store import DATABASE
 from skantidistill.study.tuning import Tuning, load_tuning
 
-__all__ = ["ABOUT", "HELP", "INTERRUPTED", "add_options", "run"]
+__all__ = ["ABOUT", "HELP", "add_options", "run"]
 
 HELP = "do students that grow out of a teacher do better than others? (study --help: its options)"
 ABOUT = (
@@ -36,7 +36,6 @@ ABOUT = (
     "under attack and under noise, forgetting and costs in two tables: as published, and with equal training "
     "for all."
 )
-INTERRUPTED = 130
 DEFAULT_SEEDS = {"fashion-mnist": (0, 1, 2)}
 SEEDS, PAPER_SEEDS = tuple(range(5)), tuple(range(10))
 

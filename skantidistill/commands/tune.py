@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from skantidistill.commands import arguments
-from skantidistill.commands.study import INTERRUPTED
+from skantidistill.commands import INTERRUPTED, arguments
 from skantidistill.study import StudyError
 from skantidistill.study.errors import errors_told
 from skantidistill.study.protocols import versions

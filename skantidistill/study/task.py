@@ -66,12 +66,16 @@ def run_method(protocol: Protocol, method: str, seed: int, data: Dataset | None 
 def _threads(n: int | None) -> Iterator[None]:
     """Compute with so many threads; None: as many as there are.
 
-    torch is told by itself, too: after ``torch.set_num_threads`` its matrix products hear nobody else.
+    torch is told by itself, too: after ``torch.set_num_threads`` its matrix products hear nobody else. So it
+    is told only where its number is another one; threadpoolctl reaches it no more in this process, then.
     """
     before = torch.get_num_threads()
+    if n is None or n == before:
+        with threadpool_limits(n):
+            yield
+        return
     with threadpool_limits(n):
-        if n is not None:
-            torch.set_num_threads(n)
+        torch.set_num_threads(n)
         try:
             yield
         finally:
