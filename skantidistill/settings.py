@@ -153,7 +153,7 @@ def _check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise ValueError(
             f"device={quoted(device)} can't be used here ({reason}); use for example 'cpu'."
         ) from None

@@ -824,8 +824,8 @@ PARAMETERS = {
     ),
     "device": choice(
         "cpu",
-        odd=["cpu:0"],
-        bad=["gpu", "cuda", "cuda:99", "meta", "cpu:7", "mps", None, torch.device("cpu")],
+        odd=["cpu:0", "cpu:7", "cuda", "mps"],
+        bad=["gpu", "cuda:99", "meta", None, torch.device("cpu")],
     ),
     "teacher_classes": Kind(
         [None], [], [3, "ab", [1], [1, 1], [None, 1], [1, "a"], [[1], [2]], {}, object(), np.nan, Refuses()]

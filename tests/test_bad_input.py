@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -806,3 +807,11 @@ def test_labels_that_cannot_be_compared_with_the_classes_are_unknown():
     X, y = digits()
     with pytest.raises(ValueError, match="y has labels that the estimator doesn't know"):
         robustness_score(fitted_teacher(), X, [10**400 if label == "one" else 1 for label in y])
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is here")
+def test_a_device_that_is_not_here_is_told_in_short():
+    student = quick(device="mps")
+    with pytest.raises(ValueError, match="device='mps' can't be used here") as caught:
+        student.fit(*digits())
+    assert len(str(caught.value)) < 300
