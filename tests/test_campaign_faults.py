@@ -64,7 +64,7 @@ def save_in_turn(pipe, path, old, new):
         old.save(path)
 
 
-@campaign(400)
+@campaign(300)
 @given(seconds=st.floats(0, 0.03))
 def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file(saved, seconds):
     path, old, new = saved
@@ -94,7 +94,7 @@ def report_in_turn(pipe, folder):
             write_report(folder, [study])
 
 
-@campaign(100)
+@campaign(60)
 @given(seconds=st.floats(0, 2))
 def test_a_process_that_is_killed_while_it_reports_leaves_a_whole_page(tmp_path_factory, seconds):
     folder = tmp_path_factory.mktemp("report")
@@ -120,7 +120,7 @@ def whole(tmp_path_factory):
     return kept_in(folder / "out")
 
 
-@campaign(100)
+@campaign(50)
 @given(spaces=st.lists(st.integers(0, 150_000), min_size=1, max_size=3))
 def test_a_study_that_fills_its_quota_again_and_again_goes_on_to_the_same_table(
     whole, tmp_path_factory, spaces
@@ -255,7 +255,7 @@ def count_lines(make):
     return n_lines
 
 
-@campaign(300)
+@campaign(120)
 @given(make=st.sampled_from(COMPUTATIONS), share=st.floats(0, 1, exclude_max=True))
 def test_ctrl_c_in_any_line_ends_a_computation_and_leaves_no_trace(make, share):
     with case(120):
@@ -284,7 +284,7 @@ def be_interrupted(pipe, make):
     pipe.recv()  # until Ctrl-C is over
 
 
-@campaign(300)
+@campaign(120)
 @given(make=st.sampled_from(COMPUTATIONS), seconds=st.floats(0, 0.2))
 def test_ctrl_c_at_any_time_leaves_a_student_as_it_was_or_wholly_fitted(make, seconds):
     with case(), process(be_interrupted, make) as (begun, pipe):
@@ -362,7 +362,7 @@ def interrupt(undisturbed, folder, n_jobs, seconds):
 
 
 @pytest.mark.slow
-@campaign(150)
+@campaign(60)
 @given(seconds=st.floats(0, 1.5))
 def test_ctrl_c_at_any_time_ends_a_study_in_one_line_and_it_goes_on(undisturbed, tmp_path_factory, seconds):
     with case(120):
@@ -370,7 +370,7 @@ def test_ctrl_c_at_any_time_ends_a_study_in_one_line_and_it_goes_on(undisturbed,
 
 
 @pytest.mark.slow
-@campaign(30)
+@campaign(20)
 @given(seconds=st.floats(0, 15))
 def test_ctrl_c_at_any_time_ends_a_study_and_its_workers(undisturbed, tmp_path_factory, seconds):
     with case(240):
