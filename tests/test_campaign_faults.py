@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from functools import cache
 
 import joblib
@@ -42,6 +43,7 @@ from skantidistill.__main__ import main
 from skantidistill.study import write_report
 from skantidistill.study.report import page
 from skantidistill.study.store import DATABASE
+from tests import campaigns
 from tests.campaigns import campaign, case, outcomes
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 from tests.processes import process
@@ -422,3 +424,13 @@ def test_a_search_one_of_whose_workers_dies_has_the_right_result_or_none(seconds
         assert told == scores_of()
         told = "the right result"
     outcomes[told] += 1
+
+
+@pytest.mark.parametrize("n_right", [10, 30])
+def test_searches_most_of_which_wait_fail_their_campaign(n_right, monkeypatch):
+    test = test_a_search_one_of_whose_workers_dies_has_the_right_result_or_none
+    (mark,) = [mark for mark in test.pytestmark if mark.name == "campaign"]
+    ends = {"waits": 60 - n_right, "the right result": n_right}
+    monkeypatch.setattr(campaigns, "outcomes", Counter(ends))
+    with contextlib.nullcontext() if n_right == 30 else pytest.raises(pytest.fail.Exception):
+        campaigns.check_shares(*mark.args, mark.kwargs)
