@@ -5,8 +5,10 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 resource = pytest.importorskip("resource", reason="Windows forks no process and limits no memory")
 
@@ -40,9 +42,14 @@ def process(target, *arguments):
 
 
 def _in_one_thread(target, *arguments):
-    """As in ``conftest.py``: on a busy machine two threads wait for each other for minutes."""
+    """Run a process with one thread, as ``conftest.py`` does: on a busy machine two wait for each other.
+
+    OpenBLAS takes memory of its own at the first product: where it gets none, it stands still for ever.
+    """
     torch.set_num_threads(1)
-    target(*arguments)
+    with threadpool_limits(1):
+        np.ones((200, 200)) @ np.ones((200, 200))
+        target(*arguments)
 
 
 def have_more_memory(n_bytes):
