@@ -55,6 +55,7 @@ __all__ = [
     "check_inputs",
     "check_inside",
     "check_labels",
+    "check_logits",
     "check_mask",
     "check_mass",
     "check_numbers",
@@ -357,6 +358,17 @@ def check_inputs(estimator: Any, X: Any) -> Any:
     """Return X as an estimator that is fitted already accepts it: floats, the same columns."""
     with told_of("X"):
         return validate_data(estimator, X, reset=False, dtype=FLOATS, accept_sparse="csr")
+
+
+def check_logits(logits: np.ndarray, first: int = 0) -> np.ndarray:
+    """Return what a network answers if it is finite; ``first`` is the number of its first row."""
+    if not np.isfinite(logits).all():
+        row = first + int(np.argmin(np.isfinite(logits).all(axis=1)))
+        raise ValueError(
+            f"Row {row} of X makes the network overflow in {logits.dtype}: its values, or the network's "
+            "parameters, are too large; scale X like the rows that the estimator was fitted on."
+        )
+    return logits
 
 
 def check_rows(

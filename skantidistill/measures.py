@@ -198,7 +198,9 @@ def measure_certified(blueprint: Blueprint, trial: Trial, strengths: list[Any], 
                     np.clip(ends, *(b.astype(X.dtype).astype(np.float64) for b in trial.bounds))
                     for ends in (low, high)
                 )
-            tally.add_hits(index, 0, rows, certified_margins(blueprint, low, high, y, X.dtype) > 0)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is certified for nothing
+                margins = certified_margins(blueprint, low, high, y, X.dtype)
+            tally.add_hits(index, 0, rows, margins > 0)
 
 
 def measure_input_noise(blueprint: Blueprint, trial: Trial, strengths: list[Any], tally: Tally) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skantidistill._checks import check_inputs
+from skantidistill._checks import check_inputs, check_logits
 from skantidistill.answers import AnswersByLogits
 from skantidistill.blueprint import Blueprint
 from skantidistill.export import to_art, to_torch
@@ -31,14 +31,7 @@ class PredictsByBlueprint(AnswersByLogits):
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        logits = self.blueprint_.logits(check_inputs(self, X))
-        if not np.isfinite(logits).all():
-            row = int(np.argmin(np.isfinite(logits).all(axis=1)))
-            raise ValueError(
-                f"Row {row} of X makes the network overflow in {logits.dtype}: its values, or the network's "
-                "parameters, are too large; scale X like the rows that the student was fitted on."
-            )
-        return logits
+        return check_logits(self.blueprint_.logits(check_inputs(self, X)))
 
     @property
     def coefs_(self) -> list[np.ndarray]:

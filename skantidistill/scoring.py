@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 
-from skantidistill._checks import nearest, quoted
+from skantidistill._checks import check_logits, nearest, quoted
 from skantidistill.answers import AnswersByLogits
 
 __all__ = ["PerturbedClassifier", "Points", "Tally", "find_scorer"]
@@ -127,6 +127,7 @@ class Tally:
         self, strength: int, draw: int, rows: slice, logits: np.ndarray, points: np.ndarray | None = None
     ) -> None:
         """Take the logits of the next rows; after the last ones the score stands in ``scores``."""
+        check_logits(logits, rows.start)
         if self.scorer is None:
             self.add_hits(strength, draw, rows, logits.argmax(axis=1) == self.y[rows])
             return
@@ -165,4 +166,5 @@ class Points:
 
     def add(self, strength: int, draw: int, rows: slice, logits: np.ndarray, points: np.ndarray) -> None:
         """Take the next rows."""
+        check_logits(logits, rows.start)
         self.X[rows] = points

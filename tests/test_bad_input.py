@@ -788,6 +788,25 @@ def test_inputs_that_overflow_a_student_get_no_answer():
         assert np.isfinite(student.predict_proba(far)).all()
 
 
+@pytest.mark.parametrize("kind", ["fgsm", "input_noise", "parameter_noise", "pgd"])
+def test_inputs_that_overflow_under_a_perturbation_get_no_score(kind):
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y)
+    far = X.copy()
+    far[5] = 1e308
+    with np.errstate(all="raise"), pytest.raises(ValueError, match=r"Row 5 of X makes the network overflow"):
+        robustness_score(student, far, y, kind, 0.1, random_state=0)
+    assert robustness_score(student, X, y, kind, 0.1, random_state=0) > 0
+
+
+def test_inputs_that_overflow_are_certified_for_nothing():
+    X, y = digits()
+    student = quick(fitted_teacher()).fit(X, y)
+    far = np.where(np.arange(len(X))[:, None] == 5, 1e308, X)
+    certified = [robustness_score(student, rows, y, "certified", 1e-6) for rows in (X, far)]
+    assert certified[0] - certified[1] == pytest.approx((student.predict(X) == y)[5] / len(y))
+
+
 def test_later_calls_of_partial_fit_check_parameters():
     X, y = digits()
     for name, value in {"batch_size": "much", "regularize": "never", "warm_start": "yes"}.items():
