@@ -724,7 +724,9 @@ PARAMETERS = {
             range(7, 9),
         ],
         [
-            *NO_NUMBERS,
+            *(
+                value for value in NO_NUMBERS if not isinstance(value, list | tuple)
+            ),  # [], [1], (1,) are sizes
             (0,),
             (7, -1),
             (7.0,),
