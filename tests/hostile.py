@@ -726,7 +726,7 @@ PARAMETERS = {
         [
             *(
                 value for value in NO_NUMBERS if not isinstance(value, list | tuple)
-            ),  # [], [1], (1,) are sizes
+            ),  # which may be sizes
             (0,),
             (7, -1),
             (7.0,),
