@@ -724,9 +724,7 @@ PARAMETERS = {
             range(7, 9),
         ],
         [
-            *(
-                value for value in NO_NUMBERS if not isinstance(value, list | tuple)
-            ),  # which may be sizes
+            *(value for value in NO_NUMBERS if not isinstance(value, list | tuple)),  # which may be sizes
             (0,),
             (7, -1),
             (7.0,),
