@@ -21,8 +21,6 @@ __all__ = ["fit_new_outputs"]
 
 #: Rows of the sample: this many, or this many a class if that is more.
 SAMPLE, SAMPLE_PER_CLASS = 3000, 20
-#: What an output may see at most: its squares are summed.
-LARGEST = 1e100
 #: Strength of the pull towards the present output layer, new rows towards 0, in units of the mean square of
 #: what the layer sees. Less of it begins with more accuracy and ends with less firmness.
 PULL = 0.1

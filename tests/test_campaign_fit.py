@@ -162,16 +162,19 @@ def test_fit_takes_or_refuses_any_data(data):
     fit(draw, kind, parts, settings)
 
 
+def student_of(kind, teacher, settings):
+    """Make a student; the outputs of a good torch teacher are named where the settings name none."""
+    student = AntiDistilledMLPClassifier(**{**settings, "teacher": teacher.value})
+    is_torch = type(teacher.value).__name__ == "Sequential"
+    if is_torch and teacher.verdict == GOOD and student.teacher_classes is None:
+        student.teacher_classes = LABELS[kind][:2]
+    return student
+
+
 def fit(draw, kind, parts, settings):
     """Fit a student of these parts; what is odd about a combination of good ones is entered."""
     teacher = parts["teacher"]
-    student = AntiDistilledMLPClassifier(**{**settings, "teacher": teacher.value})
-    if (
-        type(teacher.value).__name__ == "Sequential"
-        and teacher.verdict == GOOD
-        and student.teacher_classes is None
-    ):
-        student.teacher_classes = LABELS[kind][:2]
+    student = student_of(kind, teacher, settings)
     already = given_before(draw, student, kind)
     if already and parts.get("warm_start", Part(False, GOOD)).value:
         parts = {name: part._replace(verdict=ODD) for name, part in parts.items()}
@@ -241,13 +244,7 @@ def test_partial_fit_takes_or_refuses_anything(data):
             parts[name] = value
     if parts["y"].name == "one class":  # the others may come
         parts["y"] = parts["y"]._replace(verdict=ODD)
-    student = AntiDistilledMLPClassifier(**{**settings, "teacher": parts["teacher"].value})
-    if (
-        type(student.teacher).__name__ == "Sequential"
-        and parts["teacher"].verdict == GOOD
-        and student.teacher_classes is None
-    ):
-        student.teacher_classes = all_labels[:2]
+    student = student_of(kind, parts["teacher"], settings)
     if student.teacher is None and "teacher_classes" in parts:  # then they are not looked at
         parts["teacher_classes"] = parts["teacher_classes"]._replace(verdict=ODD)
     if given_before(draw, student, kind):
