@@ -5,13 +5,13 @@
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 from skantidistill.commands import INTERRUPTED
+from skantidistill.writing import can_be_named
 
 __all__ = ["main"]
 
@@ -51,7 +51,7 @@ def _main(arguments: list[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may be no text, "±" no ASCII
     parser = _parser(commands)
     for word in arguments:
-        if not _is_text(word):
+        if not can_be_named(word):
             parser.error(f"{word!r} has a character that words of a command line can't have")
     options = parser.parse_args(arguments)
     options.data = options.data or ("fashion-mnist" if getattr(options, "paper", False) else "digits")
@@ -68,14 +68,6 @@ def _main(arguments: list[str]) -> int:
         what = error.filename or "the tables"
         print(f"skantidistill: error: {what} can't be written or read ({error.strerror})", file=sys.stderr)
     return USAGE_ERROR
-
-
-def _is_text(word: str) -> bool:
-    """Say whether a system could have handed on a word: a caller in Python may give any string."""
-    try:
-        return b"\0" not in os.fsencode(word)
-    except UnicodeEncodeError:
-        return False
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,5 @@
 """Save a fitted student in one file without pickle, and load it again."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from skantidistill.student_parts import (
 from skantidistill.summary import TERMS
 from skantidistill.teachers import read_teacher
 from skantidistill.tensor_files import decode, encode, finish, read_file, take, write_file
+from skantidistill.writing import can_be_named
 
 __all__ = ["load_student", "save_student"]
 
@@ -109,11 +109,7 @@ def _as_path(path: Any) -> Path:
         place = Path(path)
     except TypeError:
         raise TypeError(f"path={quoted(path)} is no path; give a string or a pathlib.Path.") from None
-    try:
-        name = os.fsencode(place)
-    except UnicodeEncodeError:
-        name = b"\0"
-    if b"\0" in name:
+    if not can_be_named(place):
         raise ValueError(f"path={quoted(path)} has a character that names of files can't have; leave it out.")
     return place
 

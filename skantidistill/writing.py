@@ -6,7 +6,26 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["can_be_named", "write_whole"]
+
+
+def can_be_named(text: str | Path) -> bool:
+    """Say whether a file, or a word of a command line, can have this name: a caller may give any string.
+
+    Parameters
+    ----------
+    text : str or Path
+        The name.
+
+    Returns
+    -------
+    possible : bool
+        False if it has a NUL, or a character that the file system's encoding lacks.
+    """
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def write_whole(path: Path, content: bytes) -> None:
