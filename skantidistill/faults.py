@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
+import torch
+
 __all__ = ["Interrupted", "OutOfMemoryError", "ctrl_c_waits", "ended_by_ctrl_c", "memory_told"]
 
 Function = TypeVar("Function", bound=Callable)
@@ -23,11 +25,15 @@ _thread = threading.local()
 class _Pressed:
     """A handler that asks the one before it; a KeyboardInterrupt of this one it remembers and renames.
 
-    It stays until all is unwound: Ctrl-C may be pressed again, and what it raises may be swallowed.
+    It stays until all is unwound: Ctrl-C may be pressed again, and what it raises may be swallowed. Whether torch
+    keeps a graph is put back in the end: ``torch.no_grad()`` that is interrupted while it begins never ends.
     """
 
     before: Any = None
     pressed = False
+
+    def __init__(self) -> None:
+        self.keeps_graph = torch.is_grad_enabled()
 
     def __call__(self, number: int, frame: Any) -> None:
         try:
@@ -50,6 +56,7 @@ class _Pressed:
     def end(self) -> None:
         """Leave Ctrl-C to the handler before, unless somebody has named another."""
         _thread.computes = False
+        torch.set_grad_enabled(self.keeps_graph)
         is_ours = signal.getsignal(signal.SIGINT) is self
         if is_ours:
             signal.signal(signal.SIGINT, self.before)

