@@ -25,8 +25,8 @@ _thread = threading.local()
 class _Pressed:
     """A handler that asks the one before it; a KeyboardInterrupt of this one it remembers and renames.
 
-    It stays until all is unwound: Ctrl-C may be pressed again, and what it raises may be swallowed. Whether torch
-    keeps a graph is put back in the end: ``torch.no_grad()`` that is interrupted while it begins never ends.
+    It stays until all is unwound: Ctrl-C may be pressed again, and what it raises may be swallowed. Whether
+    torch keeps a graph is put back in the end: ``torch.no_grad()`` interrupted as it begins never ends.
     """
 
     before: Any = None
