@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import cholesky
 from threadpoolctl import threadpool_limits
 
 resource = pytest.importorskip("resource", reason="Windows forks no process and limits no memory")
@@ -44,11 +45,13 @@ def process(target, *arguments):
 def _in_one_thread(target, *arguments):
     """Run a process with one thread, as ``conftest.py`` does: on a busy machine two wait for each other.
 
-    OpenBLAS takes memory of its own at the first product: where it gets none, it stands still for ever.
+    OpenBLAS takes 32 MiB of its own at the first product, and asks for them for ever where it gets none.
+    NumPy brings one, and SciPy another, which its L-BFGS-B calls.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):
         np.ones((200, 200)) @ np.ones((200, 200))
+        cholesky(np.eye(200))
         target(*arguments)
 
 
