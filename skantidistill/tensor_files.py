@@ -4,6 +4,7 @@ Whatever is wrong with a file is a ValueError that says what; the caller adds th
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ValueError("it is no file but a pipe, a socket or a device")
     with path.open("rb"):  # whose errors name the path
         pass
+    # Where safetensors gets no memory it ends the process, or waits for itself: numpy asks first, for more.
+    np.empty(path.stat().st_size + 2**20, np.uint8)
     try:
         with safetensors.safe_open(str(path), framework="np") as file:
             content = _content(file.metadata() or {})
@@ -107,11 +110,14 @@ def _content(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _array(file: Any, name: str) -> np.ndarray:
-    dtype = file.get_slice(name).get_dtype()
+    found = file.get_slice(name)
+    dtype = found.get_dtype()
     if dtype not in _DTYPES:
         raise ValueError(
             f"its tensor {name[:50]!r} has the dtype {dtype}; one of {sorted(_DTYPES)} can be read"
         )
+    # As in read_file: safetensors panics.
+    np.empty(math.prod(found.get_shape()) * int(dtype[1:]) // 8 + 2**16, np.uint8)
     return file.get_tensor(name)
 
 
