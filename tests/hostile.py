@@ -631,6 +631,10 @@ class Kind:
     odd: list
     bad: list
 
+    def __post_init__(self):
+        taken = [*self.good, *self.odd]
+        assert not any(value is other for value in self.bad for other in taken), "a value has two verdicts"
+
 
 def number(*good, odd=(), bad=(), zero=True):
     ends = ([0, 0.0, np.float32(0)], [0, -0.0]) if zero else ([], [0, 0.0])
@@ -649,7 +653,9 @@ def share(*good, zero, one):
 
 
 def count(*good, zero, odd=(), bad=()):
+    """Return values of what is a whole number; what is named good is not bad, such as a default of None."""
     bad = [*NO_NUMBERS, 1.5, 2.0, np.float64(1), np.inf, *bad, *([] if zero else [0, np.int8(0)])]
+    bad = [value for value in bad if not any(value is other for other in good)]
     return Kind([*good, *([0] if zero else [])], list(odd), bad)
 
 
@@ -790,7 +796,7 @@ PARAMETERS = {
     "tol": number(1e-4, 0.5),
     "early_stopping": Kind([False, np.False_], [True, np.True_], SWITCH.bad),
     "validation_fraction": share(0.3, 0.5, np.float32(0.4), zero=False, one=False),
-    "n_iter_no_change": count(1, 10, np.int8(3), zero=False, odd=[np.inf, 2**63, 10**30]),
+    "n_iter_no_change": count(1, 10, np.int8(3), np.inf, zero=False, odd=[2**63, 10**30]),
     "warm_start": Kind([False, np.False_], [True, np.True_], SWITCH.bad),
     "random_state": Kind(
         [0, 1, 2**32 - 1, None, np.int8(3), np.random.RandomState(0)],
