@@ -142,7 +142,8 @@ class Tally:
         """Take which of the next rows count as right."""
         self.scores[strength, draw] += self._share[rows] @ hit
         if rows.stop == len(self.y):
-            self.scores[strength, draw] /= self._total
+            # Sums in two orders may differ by a rounding: no share is above 1.
+            self.scores[strength, draw] = min(self.scores[strength, draw] / self._total, 1.0)
 
     def _score(self, logits: np.ndarray) -> float:
         view = PerturbedClassifier(self.X, logits, self.classes)
