@@ -192,7 +192,7 @@ SETTINGS = {
     "scoring": Kind(
         [None],
         ["accuracy", "balanced_accuracy", "roc_auc_ovr", "neg_log_loss"],
-        ["AUC", 3, [], object(), np.nan, *TEXTS, "r2"],
+        ["AUC", 3, [], object(), np.nan, *TEXTS],
     ),
     "n_draws": count(1, 2, 3, zero=False),
     "random_state": PARAMETERS["random_state"],
