@@ -2,7 +2,8 @@
 
 On small networks autograd's graph costs more than the arithmetic. To be called under ``torch.no_grad()``. A
 *signal* is a gradient in the logits, of shape (n_rows, n_outputs); log p is kept with classes first, because
-over a short last axis a softmax is several times slower.
+over a short last axis a softmax is several times slower. All of it takes stacks, see
+:mod:`skantidistill.network`; a *strength* is a number, or for a stack a tensor of one a member.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +12,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skantidistill.network import ACTIVATIONS, Parameters, forward
+from skantidistill.network import ACTIVATIONS, NARROW, Parameters, forward
 
 __all__ = [
     "Passed",
+    "Strength",
     "TraceSignal",
     "backpropagate",
     "cross_entropy_signal",
     "pass_forward",
     "sampled_trace_signal",
+    "times",
     "trace_signal_by_graph",
 ]
+
+
+Strength = Tensor | float
 
 
 class Passed(NamedTuple):
@@ -44,21 +50,23 @@ class TraceSignal(NamedTuple):
 def pass_forward(params: Parameters, X: Tensor, activation: str) -> Passed:
     """Return what the backward pass needs."""
     inputs, logits = forward(params, X, activation)
-    log_p = torch.log_softmax(logits.T.contiguous(), dim=0)
+    log_p = torch.log_softmax(logits.mT.contiguous(), dim=-2)
     return Passed(inputs, logits, log_p, [ACTIVATIONS[activation].slope(a) for a in inputs[1:]])
 
 
-def cross_entropy_signal(passed: Passed, y: Tensor, weight: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+def cross_entropy_signal(
+    passed: Passed, y: Tensor, weight: Tensor, strength: Strength
+) -> tuple[Tensor, Tensor]:
     """Return ``sum_i weight_i CE_i``, and ``strength`` times its gradient in the logits."""
-    label, negative = y[None], -weight
-    total = torch.dot(passed.log_p.gather(0, label)[0], negative)
+    label = y[..., None, :]
+    total = torch.linalg.vecdot(passed.log_p.gather(-2, label)[..., 0, :], -weight)
     # d CE / d z = p - e_y
-    signal = passed.log_p.exp().mul_(weight).scatter_add_(0, label, negative[None])
-    return total, (signal if strength == 1 else signal.mul_(strength)).T
+    scaled = times(weight, strength)[..., None, :]
+    return total, passed.log_p.exp().mul_(scaled).scatter_add_(-2, label, -scaled).mT
 
 
 def sampled_trace_signal(
-    params: Parameters, passed: Passed, signs: Tensor, weight: Tensor, strength: float
+    params: Parameters, passed: Passed, signs: Tensor, weight: Tensor, strength: Strength
 ) -> tuple[Tensor, TraceSignal]:
     """Return ``sum_i weight_i t_i``, t the sampled trace of a piecewise linear network, and its gradient.
 
@@ -68,29 +76,46 @@ def sampled_trace_signal(
     ``v_l^T (m_{l-1} * g_{l-1})``; a_{l-1} gets ``2 ||v_l||^2 a_{l-1}``.
     """
     inputs, slopes, n_layers = passed.inputs, passed.slopes, len(passed.inputs)
-    p, signs = passed.log_p.exp(), signs.T
-    root = p.sqrt().mul_(signs)
-    total = root.sum(dim=0)
-    pulled = [torch.addcmul(root, p, total, value=-1).T]  # v_L, ..., v_1
+    p = passed.log_p.exp()
+    root = p.sqrt().mul_(signs.mT)
+    total = root.sum(dim=-2, keepdim=True)
+    pulled = [torch.addcmul(root, p, total, value=-1).mT]  # v_L, ..., v_1
     for layer in range(n_layers - 1, 0, -1):
         pulled.append((pulled[-1] @ params[2 * layer]).mul_(slopes[layer - 1]))
     pulled.reverse()
     sizes = [torch.linalg.vecdot(a, a).add_(1) for a in inputs]
     squares = [torch.linalg.vecdot(v, v) for v in pulled]
     rows = torch.stack(sizes).mul_(torch.stack(squares)).sum(dim=0)
-    twice = weight * (2 * strength)
-    from_above = [a * (twice * s)[:, None] for a, s in zip(inputs[1:], squares[1:], strict=True)]
-    weights, gradient = [], pulled[0] * (twice * sizes[0])[:, None]
+    twice = times(weight, strength * 2)
+    from_above = [a * (twice * s)[..., None] for a, s in zip(inputs[1:], squares[1:], strict=True)]
+    weights, gradient = [], pulled[0] * (twice * sizes[0])[..., None]
     for layer in range(1, n_layers):
         masked = gradient.mul_(slopes[layer - 1])
-        weights.append(pulled[layer].T @ masked)
-        gradient = torch.addmm(pulled[layer] * (twice * sizes[layer])[:, None], masked, params[2 * layer].T)
+        weights.append(pulled[layer].mT @ masked)
+        own = pulled[layer] * (twice * sizes[layer])[..., None]
+        gradient = _added_product(own, masked, params[2 * layer])
     # v = root - p (1 . root), root = sqrt(p) * signs, and d p = p * d log p
-    gradient = gradient.T
-    mean = (gradient * p).sum(dim=0)
+    gradient = gradient.mT
+    mean = (gradient * p).sum(dim=-2, keepdim=True)
     in_log_p = torch.addcmul(root.mul_(gradient - mean).mul_(0.5), p.mul(total), gradient, value=-1)
-    signal = torch.addcmul(in_log_p, p, in_log_p.sum(dim=0), value=-1)
-    return torch.dot(rows, weight), TraceSignal(signal.T, from_above, weights)
+    signal = torch.addcmul(in_log_p, p, in_log_p.sum(dim=-2, keepdim=True), value=-1)
+    return torch.linalg.vecdot(rows, weight), TraceSignal(signal.mT, from_above, weights)
+
+
+def _added_product(own: Tensor, X: Tensor, weight: Tensor) -> Tensor:
+    """Return ``own + X W^T``."""
+    if own.ndim == 2:
+        return torch.addmm(own, X, weight.T)
+    if weight.shape[1] < NARROW:
+        return torch.baddbmm(own.mT, weight, X.mT).mT
+    return torch.baddbmm(own, X, weight.mT)
+
+
+def times(weight: Tensor, strength: Strength) -> Tensor:
+    """Return the weights of rows, times a strength."""
+    if isinstance(strength, Tensor):
+        return weight * strength[..., None]
+    return weight if strength == 1 else weight * strength
 
 
 def trace_signal_by_graph(
@@ -98,7 +123,7 @@ def trace_signal_by_graph(
     params: Parameters,
     passed: Passed,
     weight: Tensor,
-    strength: float,
+    strength: Strength,
 ) -> tuple[Tensor, TraceSignal]:
     """Return ``sum_i weight_i t_i`` and its gradient by autograd, for ``t = rows(params, inputs, logits)``.
 
@@ -110,8 +135,8 @@ def trace_signal_by_graph(
     leaves = list(params)
     leaves[2::2] = weights
     with torch.enable_grad():
-        total = rows(tuple(leaves), [passed.inputs[0], *inputs], logits) @ weight
-        found = torch.autograd.grad(total * strength, [logits, *inputs, *weights])
+        total = torch.linalg.vecdot(rows(tuple(leaves), [passed.inputs[0], *inputs], logits), weight)
+        found = torch.autograd.grad((total * strength).sum(), [logits, *inputs, *weights])
     n_hidden = len(inputs)
     return total.detach(), TraceSignal(found[0], list(found[1 : 1 + n_hidden]), list(found[1 + n_hidden :]))
 
@@ -122,7 +147,7 @@ def backpropagate(
     """Return the gradient in the parameters, from that in the logits and, beside it, in a_1, ..., a_{L-1}."""
     gradient: list[Tensor] = []
     for layer in range(len(passed.inputs) - 1, -1, -1):
-        gradient[:0] = signal.T @ passed.inputs[layer], signal.sum(dim=0)
+        gradient[:0] = signal.mT @ passed.inputs[layer], signal.sum(dim=-2)
         if layer:
             signal = signal @ params[2 * layer]
             if in_inputs:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from skantidistill import perturbations
 from skantidistill.backward import (
     Passed,
+    Strength,
     TraceSignal,
     backpropagate,
     cross_entropy_signal,
@@ -29,6 +29,7 @@ from skantidistill.network import (
     ACTIVATIONS,
     Batch,
     Parameters,
+    cross_entropy_rows,
     forward,
     margin_gradient,
     select_inputs,
@@ -66,7 +67,7 @@ class Objective:
     activation : str
         Activation of the hidden layers.
     lambda_ce, lambda_teacher, lambda_noise, lambda_trace : float
-        Weights of the four terms.
+        Weights of the four terms; for a stack tensors of one a member, also ``alpha``.
     alpha : float
         Strength of the L2 penalty on the weight matrices, as in scikit-learn's ``MLPClassifier``.
     delta : float or tensor of shape (n_features,)
@@ -88,11 +89,11 @@ class Objective:
     """
 
     activation: str
-    lambda_ce: float = 1.0
-    lambda_teacher: float = 0.0
-    lambda_noise: float = 0.0
-    lambda_trace: float = 0.0
-    alpha: float = 0.0
+    lambda_ce: Strength = 1.0
+    lambda_teacher: Strength = 0.0
+    lambda_noise: Strength = 0.0
+    lambda_trace: Strength = 0.0
+    alpha: Strength = 0.0
     delta: Tensor | float = 0.0
     neighborhood: str = "uniform"
     parameter_noise_std: float = 0.0
@@ -150,32 +151,46 @@ class Objective:
         if batch.columns is not None:
             return _by_graph(self, params, batch, draws)
         with torch.no_grad():
-            inverse = batch.weight.sum().reciprocal()
-            weight = batch.weight * inverse
-            selected = select_outputs(params, self.outputs)
-            parts, gradient, logits = self._clean_gradient(selected, batch, weight, draws)
-            if self.lambda_noise:
-                noisy, X = _moved(selected, batch, draws, self)
-                passed = pass_forward(noisy, X, self.activation)
-                parts["noise"], signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_noise)
-                _add(gradient, backpropagate(noisy, passed, signal))
-            if self.outputs is not None:
-                for number in (-2, -1):
-                    whole = torch.zeros_like(params[number])
-                    whole[self.outputs] = gradient[number]
-                    gradient[number] = whole
-            if self.lambda_teacher and self.growth is not None:
-                teacher = _graph_gradient(teacher_term, params, batch, draws, self)
-                parts["teacher"], in_params = teacher
-                _add(gradient, in_params, self.lambda_teacher)
-            if self.alpha:
-                norms = torch.stack([torch.linalg.vector_norm(w) for w in params[::2]])
-                parts["penalty"] = torch.dot(norms, norms) * inverse / 2
-                _add(gradient[::2], params[::2], self.alpha * inverse)
-            loss = self._weighted_sum(parts)
+            loss, parts, logits, gradient = self.gradient(params, batch, draws)
         for p, g in zip(params, gradient, strict=True):
             p.grad = g if p.requires_grad else None
         return loss, parts, logits
+
+    def gradient(
+        self, params: Parameters, batch: Batch, draws: Draws
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor, list[Tensor]]:
+        """Return what a call does and the sum's gradient, for dense rows; to be called without a graph."""
+        inverse = batch.weight.sum(dim=-1).reciprocal()
+        weight = batch.weight * inverse[..., None]
+        selected = select_outputs(params, self.outputs)
+        parts, gradient, logits = self._clean_gradient(selected, batch, weight, draws)
+        if is_on(self.lambda_noise):
+            noisy, X = _moved(selected, batch, draws, self)
+            passed = pass_forward(noisy, X, self.activation)
+            parts["noise"], signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_noise)
+            _add(gradient, backpropagate(noisy, passed, signal))
+        if self.outputs is not None:
+            for number, axis in ((-2, -2), (-1, -1)):
+                whole = torch.zeros_like(params[number])
+                gradient[number] = whole.index_copy_(axis, self.outputs, gradient[number])
+        if is_on(self.lambda_teacher) and self.has_teacher:
+            parts["teacher"], in_params = self._teacher_gradient(params, batch, draws)
+            _add(gradient, in_params, self.lambda_teacher)
+        if is_on(self.alpha):
+            norms = torch.stack([torch.linalg.vector_norm(w, dim=(-2, -1)) for w in params[::2]], dim=-1)
+            parts["penalty"] = torch.linalg.vecdot(norms, norms) * inverse / 2
+            _add(gradient[::2], params[::2], self.alpha * inverse)
+        return self._weighted_sum(parts), parts, logits, gradient
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there are parameters of a teacher to be close to."""
+        return self.growth is not None
+
+    def _teacher_gradient(
+        self, params: Parameters, batch: Batch, draws: Draws
+    ) -> tuple[Tensor, list[Tensor]]:
+        return _graph_gradient(teacher_term, params, batch, draws, self)
 
     def _clean_gradient(
         self, params: Parameters, batch: Batch, weight: Tensor, draws: Draws
@@ -184,13 +199,13 @@ class Objective:
         passed = pass_forward(params, batch.X, self.activation)
         ce, signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_ce)
         parts = {"ce": ce}
-        if not self.lambda_trace or self.trace == "hutchinson":
+        if not is_on(self.lambda_trace) or self.trace == "hutchinson":
             gradient = backpropagate(params, passed, signal)
         else:
             parts["trace"], more = self._trace_signal(params, passed, batch, weight, draws)
             gradient = backpropagate(params, passed, signal + more.logits, more.inputs)
             _add(gradient[2::2], more.weights)
-        if self.lambda_trace and self.trace == "hutchinson":
+        if is_on(self.lambda_trace) and self.trace == "hutchinson":
             draws = draws._replace(probes=select_outputs(draws.probes, self.outputs))
             whole = replace(self, outputs=None)
             parts["trace"], in_params = _graph_gradient(trace_term, params, batch, draws, whole)
@@ -219,7 +234,7 @@ class Objective:
         }
         total = parts["ce"] * self.lambda_ce
         for name, part in list(parts.items())[1:]:
-            total = torch.add(total, part, alpha=weights[name])
+            total = _sum(total, part, weights[name])
         return total
 
     def logits(self, params: Parameters, batch: Batch) -> Tensor:
@@ -308,7 +323,7 @@ def trace_term(
 
 
 def _mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    return weighted_mean(cross_entropy(logits, batch.y, reduction="none"), batch.weight)
+    return weighted_mean(cross_entropy_rows(logits, batch.y), batch.weight)
 
 
 def _by_graph(
@@ -329,15 +344,28 @@ def _graph_gradient(
     leaves = tuple(p.detach().requires_grad_() for p in params)
     with torch.enable_grad():
         value = term(leaves, batch, draws, objective)
-    found = torch.autograd.grad(value, leaves, materialize_grads=True)
+        total = value.sum()
+    found = torch.autograd.grad(total, leaves, materialize_grads=True)
     return value.detach(), list(found)
 
 
-def _add(gradient: Sequence[Tensor], more: Sequence[Tensor], strength: Tensor | float = 1.0) -> None:
+def is_on(strength: Strength) -> bool:
+    """Say whether a term counts; in a stack one counts for every member or for none."""
+    return isinstance(strength, Tensor) or bool(strength)
+
+
+def _sum(total: Tensor, part: Tensor, strength: Strength) -> Tensor:
+    """Return a sum to which ``strength`` times another is added."""
+    if isinstance(strength, Tensor):
+        return torch.addcmul(total, part, strength)
+    return torch.add(total, part, alpha=strength)
+
+
+def _add(gradient: Sequence[Tensor], more: Sequence[Tensor], strength: Strength = 1.0) -> None:
     """Add ``strength`` times the second to the first, in place."""
     for g, added in zip(gradient, more, strict=True):
         if isinstance(strength, Tensor):
-            g.addcmul_(added, strength)
+            g.addcmul_(added, strength.reshape(*strength.shape, *(1,) * (g.ndim - strength.ndim)))
         else:
             g.add_(added, alpha=strength)
 

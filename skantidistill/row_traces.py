@@ -6,9 +6,8 @@ have a forward pass already, and are free of what ``torch.func`` can't different
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
 
-from skantidistill.network import ACTIVATIONS, Parameters, forward, weighted_mean
+from skantidistill.network import ACTIVATIONS, Parameters, cross_entropy_rows, forward, weighted_mean
 
 __all__ = [
     "exact_rows",
@@ -84,7 +83,7 @@ def gauss_newton_rows(params: Parameters, inputs: list[Tensor], logits: Tensor, 
         return rows
     # Last hidden layer: sum_h Var_{c ~ p}[W[c, h]] sigma'_h^2, two matrix products and no work per class.
     # S ignores a constant added to a column, so W is centred first: less cancellation in Var.
-    W = params[-2] - params[-2].mean(dim=0)
+    W = params[-2] - params[-2].mean(dim=-2, keepdim=True)
     s = slope(inputs[-1])
     variance = (p @ W.square() - (p @ W).square()) * s.square()
     rows = rows + _squared_norm_plus_one(inputs[-2]) * variance.sum(dim=-1)
@@ -96,9 +95,9 @@ def gauss_newton_rows(params: Parameters, inputs: list[Tensor], logits: Tensor, 
     q = torch.exp(torch.log_softmax(logits, dim=-1) / 2)
     first, last = q[..., :-1], q[..., -1:]
     r = torch.cat([first.square() / (1 + last), last], dim=-1)
-    pulled = first[..., None] * (W[:-1] - (r @ W)[..., None, :]) * s[..., None, :]
+    pulled = first[..., None] * (_by_row(W)[..., :-1, :] - (r @ W)[..., None, :]) * s[..., None, :]
     for layer in range(len(inputs) - 2, 0, -1):
-        pulled = pulled @ params[2 * layer]
+        pulled = pulled @ _by_row(params[2 * layer])
         s = slope(inputs[layer])
         squares = torch.linalg.vecdot(pulled, pulled, dim=-2) * s.square()
         rows = rows + _squared_norm_plus_one(inputs[layer - 1]) * squares.sum(dim=-1)
@@ -114,11 +113,13 @@ def hutchinson(
 
     def loss(parameters: Parameters) -> Tensor:
         logits = forward(parameters, X, activation)[1]
-        return weighted_mean(cross_entropy(logits, y, reduction="none"), weight)
+        return weighted_mean(cross_entropy_rows(logits, y), weight).sum()
 
     # H is symmetric, so its product with a probe is a pull-back of the gradient.
     (products,) = torch.func.vjp(torch.func.grad(loss), tuple(params))[1](tuple(probes))
-    return torch.stack([(v * hv).sum() for v, hv in zip(probes, products, strict=True)]).sum()
+    stacked = params[-1].ndim - 1
+    sums = [(v * hv).flatten(stacked).sum(dim=-1) for v, hv in zip(probes, products, strict=True)]
+    return torch.stack(sums).sum(dim=0)
 
 
 def _bends(
@@ -157,11 +158,11 @@ def _exact_bend_rows(
             W, s, above = params[2 * layer], slope(inputs[layer]), bends[layer + 1]
             squares = above @ W.square()
             if pulled is not None and factors is not None:
-                pulled = pulled @ W
+                pulled = pulled @ _by_row(W)
                 squares = squares + (factors[..., None, :] @ pulled.square())[..., 0, :]
             trace = trace + (squares * s.square()).sum(dim=-1)
             if layer > 1:
-                nearest = W * s[..., None, :]
+                nearest = _by_row(W) * s[..., None, :]
                 pulled = nearest if pulled is None else torch.cat([nearest, pulled * s[..., None, :]], dim=-2)
                 factors = above if factors is None else torch.cat([above, factors], dim=-1)
         rows = rows + _squared_norm_plus_one(inputs[layer - 1]) * trace
@@ -188,8 +189,13 @@ def _sampled_bend_rows(
             end = begin + inputs[layer].shape[-1]
             step = signs[..., begin:end] * size.sqrt()
             step = step if pushed is None else pushed + step
-            pushed, begin = linear(slope(inputs[layer]) * step, params[2 * layer]), end
+            pushed, begin = (slope(inputs[layer]) * step) @ params[2 * layer].mT, end
     return rows
+
+
+def _by_row(W: Tensor) -> Tensor:
+    """Return weights that broadcast against matrices of every row; of one network they do so already."""
+    return W if W.ndim == 2 else W[:, None]
 
 
 def _squared_norm_plus_one(a: Tensor) -> Tensor:
