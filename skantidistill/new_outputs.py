@@ -4,6 +4,7 @@ A grown network knows nothing of its new classes, and unlearns what it does know
 output rows are a convex problem on what the last hidden layer gives, solved here on a sample.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from numpy.random import RandomState
 from scipy.optimize import minimize
 from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, cg
+from torch import Tensor
 
 from skantidistill._checks import encode_labels
 from skantidistill.blueprint import Blueprint
 from skantidistill.network import ACTIVATIONS, forward
 from skantidistill.old_data import OldData
+from skantidistill.together import ask
 
-__all__ = ["fit_new_outputs"]
+__all__ = ["OutputLayer", "fit_new_outputs"]
 
 #: Rows of the sample: this many, or this many a class if that is more.
 SAMPLE, SAMPLE_PER_CLASS = 3000, 20
@@ -26,6 +30,8 @@ SAMPLE, SAMPLE_PER_CLASS = 3000, 20
 PULL = 0.1
 #: Bound on the products of numbers in one direction, over all iterations: some seconds.
 WORK = 3e10
+#: Newton's steps near the minimum, each by conjugate gradients to 1e-5 of what is left.
+N_NEWTON = 2
 #: What the output layer may see at most: its squares are summed.
 LARGEST = 1e100
 
@@ -72,7 +78,20 @@ def fit_new_outputs(
         return blueprint  # training says what is wrong
     a = a.astype(np.float64)
     pull = PULL * np.average(a**2, weights=np.broadcast_to(weight[:, None], a.shape))
-    weights, biases = _fit(blueprint, new, a, labels, share * weight, pull)
+    present = np.unique(labels)
+    begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
+    begin[new] = 0
+    # By torch, see _hidden. (SciPy's own sums are shared among threads above 10,000 numbers.)
+    problem = OutputLayer(
+        torch.from_numpy(np.column_stack([a, np.ones(len(a))])),
+        torch.from_numpy(np.searchsorted(present, labels))[None],
+        torch.from_numpy(share * weight),
+        torch.from_numpy(begin[present]),
+        float(pull),
+    )
+    V = ask(problem, OutputLayer.alone)
+    weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
+    weights[present], biases[present] = V[:, :-1], V[:, -1]
     return blueprint.with_parameters((*blueprint.parameters[:-2], weights, biases))
 
 
@@ -112,32 +131,60 @@ def _sample(codes: np.ndarray, index: np.ndarray, random_state: RandomState) -> 
     return order[rank < max(SAMPLE_PER_CLASS, SAMPLE // max(1, len(counts)))]
 
 
-def _fit(
-    blueprint: Blueprint, new: np.ndarray, a: np.ndarray, labels: np.ndarray, w: np.ndarray, pull: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights and biases of the output layer; w are row weights of sum 1."""
-    present = np.unique(labels)
-    begin = np.column_stack([blueprint.weights[-1], blueprint.biases[-1]]).astype(np.float64)
-    begin[new] = 0
-    # By torch, see _hidden. (SciPy's own sums are shared among threads above 10,000 numbers.)
-    inputs, truth, share, origin = map(
-        torch.from_numpy,
-        (np.column_stack([a, np.ones(len(a))]), labels[:, None] == present, w, begin[present]),
-    )
+@dataclass(frozen=True)
+class OutputLayer:
+    """A softmax regression near ``origin``; V and ``origin`` are (n_classes, n_inputs).
 
-    def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
-        V = torch.from_numpy(v).view(origin.shape)
-        away = V - origin
-        log_p = torch.log_softmax(inputs @ V.T, dim=1)
-        loss = pull / 2 * away.square().sum() - torch.dot(share, (log_p * truth).sum(dim=1))
-        gradient = (share[:, None] * (log_p.exp() - truth.to(log_p))).T @ inputs + pull * away
-        return loss.item(), gradient.flatten().numpy()
+    ``label`` is (1, n_rows), ``share`` are row weights of sum 1. Classes come first, see
+    :mod:`skantidistill.backward`.
+    """
 
-    # To the minimum, which is one: where rounding differs a little, so does the result, and no more. Near it
-    # only where that would take minutes, as with a thousand classes.
-    n_iter = int(np.clip(WORK / (len(a) * origin.numel()), 20, 1000))
-    exactly = {"maxiter": n_iter, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
-    V = minimize(objective, origin.flatten().numpy(), jac=True, method="L-BFGS-B", options=exactly).x
-    weights, biases = blueprint.weights[-1].copy(), blueprint.biases[-1].copy()
-    weights[present], biases[present] = V.reshape(origin.shape)[:, :-1], V.reshape(origin.shape)[:, -1]
-    return weights, biases
+    inputs: Tensor
+    label: Tensor
+    share: Tensor
+    origin: Tensor
+    pull: float
+
+    def alone(self) -> np.ndarray:
+        """Return the V of the minimum, which is one: where rounding differs a little, so does V, and no more.
+
+        Near it only where that would take minutes, as with a thousand classes.
+        """
+        n_iter = int(np.clip(WORK / (self.inputs.shape[0] * self.origin.numel()), 20, 1000))
+        near = {"maxiter": n_iter, "ftol": 1e-15, "gtol": 1e-4, "maxcor": 30}
+        V = self.origin.flatten().numpy()
+        V = minimize(self.loss_and_gradient, V, jac=True, method="L-BFGS-B", options=near).x
+        for _ in range(N_NEWTON):
+            _, gradient = self.loss_and_gradient(V)
+            V = V - cg(self.hessian(V), gradient, maxiter=n_iter)[0]
+        return V.reshape(self.origin.shape)
+
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory a fit that asks for it takes."""
+        return 8 * self.inputs.nbytes
+
+    def repeat(self, first: "OutputLayer", value: np.ndarray) -> np.ndarray:
+        """Return what an identical problem has given."""
+        return value
+
+    def loss_and_gradient(self, v: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return what is minimised and its gradient, both at the flat V."""
+        V = torch.from_numpy(v).view(self.origin.shape)
+        away = V - self.origin
+        log_p = torch.log_softmax(V @ self.inputs.T, dim=0)
+        loss = self.pull / 2 * away.square().sum() - torch.dot(self.share, log_p.gather(0, self.label)[0])
+        signal = log_p.exp().mul_(self.share).scatter_add_(0, self.label, -self.share[None])
+        return loss.item(), torch.add(signal @ self.inputs, away, alpha=self.pull).flatten().numpy()
+
+    def hessian(self, v: np.ndarray) -> LinearOperator:
+        """Return the second derivative at the flat V."""
+        p = torch.softmax(torch.from_numpy(v).view(self.origin.shape) @ self.inputs.T, dim=0)
+
+        def times(direction: np.ndarray) -> np.ndarray:
+            D = torch.from_numpy(direction).view(self.origin.shape)
+            change = (D @ self.inputs.T).mul_(p)
+            change.addcmul_(p, change.sum(dim=0), value=-1).mul_(self.share)
+            return torch.add(change @ self.inputs, D, alpha=self.pull).flatten().numpy()
+
+        return LinearOperator((len(v), len(v)), matvec=times, dtype=np.float64)
