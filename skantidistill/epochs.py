@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skantidistill.steps import clones
 
-__all__ = ["EndTraining", "Monitor", "PrintEpochs", "ProgressBar", "Stopping"]
+__all__ = ["EndTraining", "Monitor", "PrintEpochs", "ProgressBar", "Rule", "Stopping"]
 
 
 class Monitor(Protocol):
@@ -22,18 +22,37 @@ class Monitor(Protocol):
     def end_epoch(self, params: list[Tensor]) -> None: ...
 
 
-class Stopping(Callback):
+class Rule:
     """scikit-learn's rule: ``converged`` after more than ``patience`` epochs without a gain of ``tol``.
 
-    Watches the accuracy on validation rows where there are some, and then keeps the best parameters;
-    else the training loss. ``stopped``: by that, or by a monitor's wish.
+    Heeds the accuracy on validation rows where there are some, else the training loss; ``tol=None``: never.
+    """
+
+    def __init__(self, tol: float | None, patience: int, validated: bool) -> None:
+        self.tol, self.patience, self.validated = tol, patience, validated
+        self.best, self.waited, self.converged = -np.inf, 0, False
+
+    def is_best(self, row: dict[str, Any]) -> bool:
+        """Take in an epoch's row of the history; say whether it was the best so far."""
+        score = row["valid_acc"] if self.validated else -row["train_loss"]
+        self.waited = self.waited + 1 if score < self.best + (self.tol or 0) else 0
+        self.converged = self.tol is not None and self.waited > self.patience
+        is_best = score > self.best
+        self.best = max(score, self.best)
+        return is_best
+
+
+class Stopping(Callback):
+    """Heeds the rule, and with validation rows keeps the best parameters.
+
+    ``stopped``: by the rule, or by a monitor's wish.
     """
 
     def __init__(self, tol: float | None, patience: int, validated: bool, monitor: Monitor | None) -> None:
         self.tol, self.patience, self.validated, self.monitor = tol, patience, validated, monitor
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.best, self.waited, self.converged = -np.inf, 0, False
+        self.rule = Rule(self.tol, self.patience, self.validated)
         self.best_params: list[Tensor] = []
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -41,16 +60,15 @@ class Stopping(Callback):
             self.monitor.begin_epoch()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        row = net.history[-1]
-        score = row["valid_acc"] if self.validated else -row["train_loss"]
-        self.waited = self.waited + 1 if score < self.best + (self.tol or 0) else 0
-        if score > self.best:
-            self.best = score
-            if self.validated:
-                self.best_params = clones(list(net.module_.parameters()))
-        self.converged = self.tol is not None and self.waited > self.patience
+        if self.rule.is_best(net.history[-1]) and self.validated:
+            self.best_params = clones(list(net.module_.parameters()))
         if self.monitor:
             self.monitor.end_epoch(list(net.module_.parameters()))
+
+    @property
+    def converged(self) -> bool:
+        """Whether the rule ends training."""
+        return self.rule.converged
 
     @property
     def stopped(self) -> bool:

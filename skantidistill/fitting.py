@@ -25,7 +25,8 @@ from skantidistill.scaling import scale_like
 from skantidistill.settings import hidden_layer_sizes, match
 from skantidistill.starts import find_start, glorot_uniform
 from skantidistill.teachers import scalers
-from skantidistill.training import Schedule, Trained, check_callbacks, train
+from skantidistill.together import ask
+from skantidistill.training import Schedule, Trained, Training, check_callbacks
 
 __all__ = [
     "build_objective",
@@ -195,7 +196,7 @@ def run(
     generators = [torch.Generator("cpu"), torch.Generator(student.device)]
     for generator, stood in zip(generators, student._generator_states, strict=True):
         generator.set_state(stood)
-    trained = train(
+    training = Training(
         blueprint.parameters,
         blueprint.activation,
         rows,
@@ -206,6 +207,7 @@ def run(
         valid_rows=valid_rows,
         state=state,
     )
+    trained: Trained = ask(training, Training.alone)
     student._generator_states = tuple(g.get_state() for g in generators)
     return trained
 

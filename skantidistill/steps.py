@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Adam", "Average", "clones"]
+__all__ = ["Adam", "Average", "clones", "fused_adam", "has_fused_adam", "moving_decay"]
 
 # What torch.optim.Adam(fused=True) calls. A torch that has it no more is only slower.
 _FUSED_ADAM: Any = getattr(torch, "_fused_adam_", None)
@@ -28,21 +28,55 @@ class Adam(torch.optim.Adam):
             return
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
-        _FUSED_ADAM(
+        fused_adam(
             params,
             [p.grad for p in params],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
-            [],
             steps,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
+            group,
         )
+
+    @classmethod
+    def state_after(cls, n_steps: int, *moments: list[Tensor], learning_rate: float) -> dict[str, Any]:
+        """Return the ``state_dict`` of an optimizer that has made these steps, and has these moments."""
+        state = cls(moments[0], lr=learning_rate, fused=True).state_dict()
+        state["state"] = {
+            number: {"step": torch.tensor(float(n_steps)), "exp_avg": first, "exp_avg_sq": second}
+            for number, (first, second) in enumerate(zip(*moments, strict=True))
+        }
+        return state
+
+
+def fused_adam(
+    params: Sequence[Tensor],
+    gradient: Sequence[Tensor | None],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    group: dict[str, Any],
+) -> None:
+    """Change parameters and moments by a step, whose number ``steps`` has for every parameter."""
+    _FUSED_ADAM(
+        params,
+        gradient,
+        means,
+        squares,
+        [],
+        steps,
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+def has_fused_adam() -> bool:
+    """Say whether this torch has what :func:`fused_adam` calls."""
+    return _FUSED_ADAM is not None
 
 
 class Average:
@@ -71,8 +105,7 @@ class Average:
     def update(self) -> None:
         """Take a step in."""
         self.n_steps += 1
-        decay = min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
-        torch._foreach_lerp_(self.average, self.inside, 1 - decay)
+        torch._foreach_lerp_(self.average, self.inside, 1 - moving_decay(self.decay, self.n_steps))
 
     def end_epoch(self) -> None:
         """Keep the last step, and leave the average in the module."""
@@ -82,6 +115,11 @@ class Average:
     def state(self, final: Sequence[Tensor]) -> dict[str, Any]:
         """Return what a later run goes on from: the last step, or what else the run ended in."""
         return {"n_steps": self.n_steps, "stepped": self.steps if same(final, self.left) else None}
+
+
+def moving_decay(decay: float, n_steps: int) -> float:
+    """Return the decay of an average at this step."""
+    return min(decay, (1 + n_steps) / (10 + n_steps))
 
 
 def clones(params: Sequence[Tensor]) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Run a skorch net over in-memory rows: steps, stopping, history."""
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,11 +19,23 @@ from torch import Tensor
 from skantidistill._checks import quoted
 from skantidistill.epochs import EndTraining, Monitor, PrintEpochs, ProgressBar, Stopping
 from skantidistill.faults import Interrupted, ctrl_c_waits
-from skantidistill.network import ACTIVATIONS, Batch, Parameters
+from skantidistill.network import ACTIVATIONS, Batch, Parameters, cross_entropy_rows, weighted_mean
 from skantidistill.rows import Minibatches, Rows
 from skantidistill.steps import Adam, Average
 
-__all__ = ["Callback", "Schedule", "Trained", "check_callbacks", "train"]
+__all__ = [
+    "Callback",
+    "Schedule",
+    "Trained",
+    "Training",
+    "check_callbacks",
+    "check_finite",
+    "divergence",
+    "epoch_columns",
+    "means",
+    "train",
+    "validation_values",
+]
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -74,6 +88,49 @@ class Trained:
     history: list[dict[str, Any]]
     state: dict[str, Any]
     stopped: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is to be done: what :func:`train` takes."""
+
+    params: Arrays
+    activation: str
+    rows: Rows
+    objective: Loss
+    schedule: Schedule
+    shuffle_generator: torch.Generator
+    draw_generator: torch.Generator
+    valid_rows: Rows | None = None
+    state: dict[str, Any] | None = None
+
+    def alone(self) -> Trained:
+        """Do it."""
+        return train(
+            self.params,
+            self.activation,
+            self.rows,
+            self.objective,
+            self.schedule,
+            shuffle_generator=self.shuffle_generator,
+            draw_generator=self.draw_generator,
+            valid_rows=self.valid_rows,
+            state=self.state,
+        )
+
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory a fit that asks for it takes: its rows and its network, several times."""
+        # What cross-validation has cut out, what fit and a stack have of it, and what is scored.
+        n_inputs = 6 * math.prod(self.rows.inputs.shape)
+        n_parameters = 12 * sum(p.size for p in self.params)
+        return (n_inputs + n_parameters) * self.rows.dtype.itemsize
+
+    def repeat(self, first: "Training", value: Trained) -> Trained:
+        """Return what an identical training has given, and go on with the random numbers where it does."""
+        self.shuffle_generator.set_state(first.shuffle_generator.get_state())
+        self.draw_generator.set_state(first.draw_generator.get_state())
+        return copy.deepcopy(value)
 
 
 def train(
@@ -178,7 +235,7 @@ def train(
     final = stopping.best_params if valid_rows is not None else list(module.parameters())
     arrays = tuple(p.detach().cpu().numpy().copy() for p in final)
     if not all(np.isfinite(a).all() for a in arrays):
-        raise ValueError(_divergence(schedule.unit, len(net.history), "parameters"))
+        raise ValueError(divergence(schedule.unit, len(net.history), "parameters"))
     state = {"optimizer": net.optimizer_.state_dict()}
     if average is not None:
         state |= average.state(final)
@@ -241,22 +298,42 @@ class _Net(NeuralNetClassifier):
             raise Interrupted from interrupt  # skorch would take it for a callback's wish to stop
         table, weight = torch.stack(values).double().cpu(), torch.stack(weights).double().cpu()
         table = table.view(len(weights), -1)
-        means = (weight[:, None] * table).sum(dim=0) / weight.sum()
-        _check_finite(torch.vstack([table, means]), names, self.unit_, len(self.history))
-        for name, mean in zip([f"{prefix}_loss", *names], means.tolist(), strict=True):
-            self.history.record(name, mean)
-            if name.startswith(("train_", "valid_")):
-                better = max if name.endswith("acc") else min
-                self.best_[name] = better(mean, self.best_.get(name, mean))
-                self.history.record(f"{name}_best", self.best_[name] == mean)
+        mean = means(table, weight)
+        check_finite(torch.vstack([table, mean]), names, self.unit_, len(self.history))
+        for name, value in epoch_columns(f"{prefix}_loss", names, mean.tolist(), self.best_).items():
+            self.history.record(name, value)
 
     def _validate(self, batch: Batch) -> dict[str, Any]:
         with torch.no_grad():
             logits = self.objective_.logits(self.params_, batch)
-            rows = torch.nn.functional.cross_entropy(logits, batch.y, reduction="none")
-            hits = (logits.argmax(dim=1) == batch.y).to(rows)
-            values = [r @ batch.weight / batch.weight.sum() for r in (rows, hits)]
+            values = validation_values(logits, batch)
         return {"loss": values[0], "y_pred": logits, "names": ["valid_acc"], "values": values}
+
+
+def validation_values(logits: Tensor, batch: Batch) -> list[Tensor]:
+    """Return the loss and the accuracy on a batch."""
+    rows = cross_entropy_rows(logits, batch.y)
+    hits = (logits.argmax(dim=-1) == batch.y).to(rows)
+    return [weighted_mean(r, batch.weight) for r in (rows, hits)]
+
+
+def means(table: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over minibatches, which come first in a table and in their weights."""
+    return (weight[:, None] * table).sum(dim=0) / weight.sum(dim=0)
+
+
+def epoch_columns(
+    loss: str, names: Sequence[str], values: Sequence[float], best: dict[str, float]
+) -> dict[str, Any]:
+    """Return columns of the history, with whether a value is the best so far; ``best`` has these."""
+    columns: dict[str, Any] = {}
+    for name, value in zip([loss, *names], values, strict=True):
+        columns[name] = value
+        if name.startswith(("train_", "valid_")):
+            better = max if name.endswith("acc") else min
+            best[name] = better(value, best.get(name, value))
+            columns[f"{name}_best"] = best[name] == value
+    return columns
 
 
 def _heard(net: NeuralNetClassifier) -> dict[str, bool]:
@@ -316,16 +393,17 @@ def _build_module(params: Arrays, activation: str) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def _check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> None:
+def check_finite(table: Tensor, names: list[str], stage: str, epoch: int) -> None:
     """Raise if a number is infinite or NaN, naming the term that was so first."""
     broken = ~torch.isfinite(table)
     if broken.any():
         first = broken[int(broken.any(dim=1).nonzero()[0])]
         terms = [name for name, bad in zip(names, first[1:].tolist(), strict=True) if bad]
-        raise ValueError(_divergence(stage, epoch, " and ".join(map(repr, terms)) or "the weighted sum"))
+        raise ValueError(divergence(stage, epoch, " and ".join(map(repr, terms)) or "the weighted sum"))
 
 
-def _divergence(stage: str, epoch: int, what: str) -> str:
+def divergence(stage: str, epoch: int, what: str) -> str:
+    """Say that training diverged."""
     return (
         f"Training diverged in {stage} {epoch}: first {what} became infinite or NaN. Scale X (for "
         "example by StandardScaler), or lower learning_rate_init (in phi: phi_learning_rate_init) or the "

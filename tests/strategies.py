@@ -260,7 +260,7 @@ def fitted_students(draw):
     pool = CLASS_LABELS[draw(st.sampled_from(sorted(CLASS_LABELS)))]
     n_features, n_classes = draw(st.integers(1, 3)), draw(st.integers(2, len(pool)))
     codes, rng = np.arange(40) % n_classes, np.random.default_rng(draw(seeds))
-    X = rng.normal(size=(40, n_features)) + codes[:, None]
+    X = np.clip(rng.normal(size=(40, n_features)) + codes[:, None], -9, 9)  # inside all bounds
     X = X.astype(draw(st.sampled_from([np.float64, np.float32])))
     y = pool[np.sort(rng.permutation(len(pool))[:n_classes])][codes]
     if draw(st.booleans()):

@@ -33,7 +33,7 @@ def refuse(student, error, *words, X=None, y=None, during_training=False, **fit_
     before = dict(vars(student))
     began = AssertionError("training began")
     with (
-        mock.patch("skantidistill.fitting.train", side_effect=training.train if during_training else began),
+        mock.patch("skantidistill.training.train", side_effect=training.train if during_training else began),
         mock.patch.object(MLPClassifier, "fit", side_effect=began),
         pytest.raises(error) as caught,
     ):
@@ -437,7 +437,7 @@ def test_bad_labels_and_weights_in_teacher_data():
 def test_first_partial_fit_refuses_labels_outside_classes_before_phi():
     X, y = digits()
     with (
-        mock.patch("skantidistill.fitting.train", side_effect=AssertionError("training began")),
+        mock.patch("skantidistill.training.train", side_effect=AssertionError("training began")),
         pytest.raises(ValueError, match=re.escape("['five', 'three', 'zero'] that this student has no")),
     ):
         quick(fitted_teacher()).partial_fit(X, y, classes=["one", "two", "four"])

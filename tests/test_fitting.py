@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from skantidistill import fitting, settings
+from skantidistill import settings, training
 from skantidistill.objective import teacher_term
 from skantidistill.starts import STARTS
 from skantidistill.teachers import read_teacher
@@ -36,8 +36,8 @@ def runs(monkeypatch):
         seen.append((rows, objective, schedule))
         return train(params, activation, rows, objective, schedule, **others)
 
-    train = fitting.train
-    monkeypatch.setattr(fitting, "train", recording)
+    train = training.train
+    monkeypatch.setattr(training, "train", recording)
     return seen
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 
-from skantidistill import fitting
+from skantidistill import training
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -20,8 +20,8 @@ def stages(monkeypatch):
         seen.append(schedule.stage)
         return train(params, activation, rows, objective, schedule, **others)
 
-    train = fitting.train
-    monkeypatch.setattr(fitting, "train", recording)
+    train = training.train
+    monkeypatch.setattr(training, "train", recording)
     return seen
 
 

@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from skantidistill import AntiDistilledMLPClassifier, fitting
+from skantidistill import AntiDistilledMLPClassifier, fitting, training
 from skantidistill.blueprint import Blueprint
 from skantidistill.growth import Growth
 from skantidistill.old_data import OldData
@@ -85,13 +85,13 @@ def test_new_columns_are_scaled_on_the_rows_that_count_with_their_weights():
 
 @pytest.mark.parametrize("scaler", SCALERS, ids=repr)
 def test_delta_and_bounds_are_in_the_units_of_x_in_phi_and_in_training(scaler, monkeypatch):
-    seen, train = [], fitting.train
+    seen, train = [], training.train
 
     def recording(params, activation, rows, objective, *args, **kwargs):
         seen.append((rows, objective))
         return train(params, activation, rows, objective, *args, **kwargs)
 
-    monkeypatch.setattr(fitting, "train", recording)
+    monkeypatch.setattr(training, "train", recording)
     delta = WINE.std(axis=0) * np.linspace(0.1, 1, 13)
     low, high = WINE.min(axis=0) - delta / 2, WINE.max(axis=0) + delta / 3
     student = quick(teach(scaler, WINE[:, :8]), delta=delta, bounds=(low, high)).fit(WINE, LABELS)

@@ -540,7 +540,7 @@ def test_a_gain_of_just_tol_is_one_as_in_scikit_learn():
     for loss in (1.0, 0.75, 0.5, 0.375, 0.125):  # sums of powers of 2: no rounding
         net.history = [{"train_loss": loss}]
         rule.on_epoch_end(net)
-        waited.append(rule.waited)
+        waited.append(rule.rule.waited)
     assert waited == [0, 0, 0, 1, 0]
 
 
