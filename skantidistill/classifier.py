@@ -50,6 +50,7 @@ from skantidistill.old_data import (
 )
 from skantidistill.phi import minimise_phi
 from skantidistill.prediction import PredictsByBlueprint
+from skantidistill.restarts import fit_best
 from skantidistill.settings import (
     check_old_inside,
     check_settings,
@@ -180,6 +181,11 @@ class AntiDistilledMLPClassifier(
         That part's share, in (0, 1).
     n_iter_no_change : int or inf, default=10
         Epochs without improvement that are allowed.
+    n_restarts : int, default=1
+        How many students are fitted, of which the one of the highest validation accuracy is kept; more than
+        one needs ``early_stopping=True``. They have the same validation part and train together, which takes
+        far less time than one after the other. The first one is that of ``n_restarts=1``. An unfitted teacher
+        is fitted for each. scikit-learn's callbacks hear of no epochs.
     warm_start : bool, default=False
         Whether a second ``fit`` goes on from the parameters and the optimiser of the first, without phi.
     random_state : int, RandomState instance or None, default=None
@@ -225,6 +231,8 @@ class AntiDistilledMLPClassifier(
         The whole training loss by epoch.
     validation_scores_ : list of float or None
         Validation accuracy by epoch, with ``early_stopping``.
+    restart_scores_ : ndarray of shape (n_restarts,)
+        The highest validation accuracy of every restart, where there are several.
     history_ : list of dict
         A row an epoch over (X, y): loss, every part by itself, seconds (``dur``).
     teacher_ : estimator or None
@@ -310,6 +318,7 @@ class AntiDistilledMLPClassifier(
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [_POSITIVE_COUNT, Options(Real, {np.inf})],
+        "n_restarts": [_POSITIVE_COUNT],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -353,6 +362,7 @@ class AntiDistilledMLPClassifier(
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
+        n_restarts: int = 1,
         warm_start: bool = False,
         random_state: Any = None,
         verbose: bool | int = False,
@@ -392,6 +402,7 @@ class AntiDistilledMLPClassifier(
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.n_restarts = n_restarts
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -495,14 +506,21 @@ class AntiDistilledMLPClassifier(
         check_settings(self, X, old)
         data = OldData(X, y, weight, index, "y")
         with_phi = self.teacher is not None and self.phi_max_iter > 0 and not resume
-        monitor = FitMonitor(self, *given, n_stages=1 + with_phi)
+        several = self.n_restarts > 1 and not resume
+        monitor = FitMonitor(self, *given, n_stages=0 if several else 1 + with_phi)
+
+        def fit_once(student: Self, state: RandomState, monitor: FitMonitor | None = None) -> None:
+            known = old if resume else student._begin(data, y, old, state, monitor)
+            codes = encode_labels(y, student.classes_, "y", "the student")
+            known = student._other_rows(data, known) if student.rehearse else None
+            train_student(student, X, codes, weight, index, valid_index, old=known, monitor=monitor)
+
         if resume:
             self._check_same_problem(all_labels(y, old))
+        if several:
+            fit_best(self, random_state, fit_once)
         else:
-            old = self._begin(data, y, old, random_state, monitor)
-        codes = encode_labels(y, self.classes_, "y", "the student")
-        old = self._other_rows(data, old) if self.rehearse else None
-        train_student(self, X, codes, weight, index, valid_index, old=old, monitor=monitor)
+            fit_once(self, random_state, monitor)
         monitor.end()
         return self
 

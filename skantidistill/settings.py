@@ -62,6 +62,11 @@ def check_settings(student: Any, X: Any, old: OldData | None) -> None:
             f"start={quoted(student.start)} is unknown; use one of {sorted(STARTS)}, or a function "
             f"(growth, random_state) -> parameters.{nearest(student.start, STARTS)}"
         )
+    if student.n_restarts > 1 and not student.early_stopping:
+        raise ValueError(
+            f"n_restarts={student.n_restarts} keeps the best student by its validation accuracy, which needs "
+            "early_stopping=True."
+        )
     _check_device(student.device)
     check_callbacks(student.callbacks)
     columns = getattr(student, "feature_names_in_", None)
