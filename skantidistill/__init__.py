@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         growth,
         robustness,
         scorers,
+        search,
         shipping,
         starts,
         study,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from skantidistill.export import to_art, to_torch
     from skantidistill.robustness import adversarial_examples, robustness_curve, robustness_score
     from skantidistill.scorers import make_robustness_scorer
+    from skantidistill.search import StackedGridSearchCV, StackedRandomizedSearchCV
     from skantidistill.shipping import to_onnx, to_sklearn
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "AntiDistilledMLPClassifier",
     "ObjectiveDisplay",
     "RobustnessCurveDisplay",
+    "StackedGridSearchCV",
+    "StackedRandomizedSearchCV",
     "TrainingCurveDisplay",
     "__version__",
     "adversarial_examples",
@@ -62,6 +66,7 @@ _MODULES = {
     "export": ["to_art", "to_torch"],
     "robustness": ["adversarial_examples", "robustness_curve", "robustness_score"],
     "scorers": ["make_robustness_scorer"],
+    "search": ["StackedGridSearchCV", "StackedRandomizedSearchCV"],
     "shipping": ["to_onnx", "to_sklearn"],
     "blueprint": [],
     "curvature": [],

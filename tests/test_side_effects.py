@@ -132,6 +132,14 @@ def test_the_look_at_the_world_sees_a_change(what, change, monkeypatch):
             signal.alarm(0)
 
 
+def stacked_search(case, kind=skantidistill.StackedGridSearchCV, **params):
+    """Return a search of two candidates, one of which trains alone."""
+    student = skantidistill.AntiDistilledMLPClassifier(
+        case.teacher, max_iter=2, phi_max_iter=1, random_state=0
+    )
+    return kind(student, {"freeze_iter": [0, 1]}, cv=2, **params)
+
+
 #: What is public and not called here, and why.
 LEFT_OUT = {
     "Cluster": "a client of a Dask scheduler, with threads of its own as long as it is open",
@@ -259,6 +267,12 @@ CALLS = {
     "RobustnessCurve": lambda c: RobustnessCurve("fgsm", np.zeros(1), np.ones(1), np.ones((1, 1))),
     "RobustnessScorer": lambda c: RobustnessScorer(),
     "RobustnessScorer.score": lambda c: RobustnessScorer("pgd").score(c.student, c.X, c.y),
+    "StackedGridSearchCV": lambda c: stacked_search(c),
+    "StackedGridSearchCV.fit": lambda c: stacked_search(c).fit(c.X, c.y),
+    "StackedRandomizedSearchCV": lambda c: stacked_search(c, skantidistill.StackedRandomizedSearchCV),
+    "StackedRandomizedSearchCV.fit": lambda c: stacked_search(
+        c, skantidistill.StackedRandomizedSearchCV, n_iter=2, random_state=0
+    ).fit(c.X, c.y),
     "adversarial_examples": lambda c: skantidistill.adversarial_examples(
         c.teacher, c.X[c.old], c.y[c.old], "pgd", random_state=0
     ),
