@@ -73,8 +73,8 @@ def _find_scorer(scoring: Any) -> Callable[..., Any] | None:
     if isinstance(scoring, str):
         if scoring not in get_scorer_names():
             raise ValueError(
-                f"scoring={quoted(scoring)} is unknown; use a name in sklearn.metrics.get_scorer_names(), such as "
-                "'balanced_accuracy', a function (estimator, X, y), or None for the accuracy."
+                f"scoring={quoted(scoring)} is unknown; use a name in sklearn.metrics.get_scorer_names(), "
+                "such as 'balanced_accuracy', a function (estimator, X, y), or None for the accuracy."
                 f"{nearest(scoring, get_scorer_names())}"
             )
         return get_scorer(scoring)
