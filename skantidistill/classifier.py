@@ -517,6 +517,8 @@ class AntiDistilledMLPClassifier(
 
         if resume:
             self._check_same_problem(all_labels(y, old))
+        else:
+            vars(self).pop("restart_scores_", None)
         if several:
             fit_best(self, random_state, fit_once)
         else:

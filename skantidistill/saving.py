@@ -44,7 +44,7 @@ _KEPT = {
         "growth_",
         "teacher_",
     ),
-    *("n_iter_", "loss_", "loss_curve_", "validation_scores_", *_HISTORIES),
+    *("n_iter_", "loss_", "loss_curve_", "validation_scores_", "restart_scores_", *_HISTORIES),
     *("_training_state", "_generator_states"),
 }
 
@@ -198,6 +198,8 @@ def _pack_record(student: Any, left: list[str]) -> dict[str, Any]:
         "loss_curve": [float(loss) for loss in student.loss_curve_],
         "validation_scores": student.validation_scores_ and [float(s) for s in student.validation_scores_],
     }
+    if hasattr(student, "restart_scores_"):
+        packed["restart_scores"] = student.restart_scores_.tolist()
     for name in _HISTORIES:
         rows = packed[name.strip("_")] = []
         for row in getattr(student, name):
@@ -214,9 +216,12 @@ def _unpack_record(student: Any, content: dict[str, Any]) -> None:
     student.loss_ = take(content, "loss", float)
     student.loss_curve_ = take(content, "loss_curve", list)
     student.validation_scores_ = take(content, "validation_scores", list, type(None))
-    for scores in (student.loss_curve_, student.validation_scores_ or []):
+    restarts = take(content, "restart_scores", list) if "restart_scores" in content else []
+    for scores in (student.loss_curve_, student.validation_scores_ or [], restarts):
         if not all(isinstance(score, float) for score in scores):
-            raise ValueError("its loss_curve or validation_scores has what is no number")
+            raise ValueError("its loss_curve, validation_scores or restart_scores has what is no number")
+    if restarts:
+        student.restart_scores_ = np.array(restarts)
     for name in _HISTORIES:
         rows = take(content, name.strip("_"), list)
         if not all(isinstance(row, dict) and _are_plain(row.values()) for row in rows):

@@ -204,7 +204,7 @@ LIES = [
     ("n_steps", True, "its 'n_steps' is of the type bool, not int or NoneType"),
     ("n_iter", "3", "its 'n_iter' is of the type str, not int"),
     ("loss", None, "its 'loss' is of the type NoneType, not float"),
-    ("loss_curve", [0.1, "b"], "its loss_curve or validation_scores has what is no number"),
+    ("loss_curve", [0.1, "b"], "its loss_curve, validation_scores or restart_scores has what is no number"),
     ("history", [1], "its history is no list of rows of numbers and strings"),
     ("phi_history", [{"a": [1]}], "its phi_history is no list of rows of numbers and strings"),
     ("phi_history", [{"a": 1}], "its phi_history has a row without its loss or terms as numbers"),

@@ -70,6 +70,11 @@ def test_it_can_be_used_as_any_student_and_a_warm_start_goes_on_with_one():
     assert student.score(X, Y) > 0.8
 
 
+def test_a_fit_of_one_forgets_the_scores_of_earlier_restarts():
+    student = several(2).fit(X, Y).set_params(n_restarts=1).fit(X, Y)
+    assert not hasattr(student, "restart_scores_")
+
+
 def test_without_validation_it_is_refused_before_anything_is_done():
     student = quick(fitted_teacher(), n_restarts=3)
     before = dict(vars(student))

@@ -157,6 +157,13 @@ def test_a_history_that_is_validated_in_part_comes_back(folder):
     assert same(saved_and_loaded(student, folder).history_, student.history_)
 
 
+def test_the_scores_of_restarts_come_back(folder):
+    student = quick(fitted_teacher(), early_stopping=True, n_restarts=3, max_iter=2).fit(*digits())
+    loaded = saved_and_loaded(student, folder)
+    assert_array_equal(loaded.restart_scores_, student.restart_scores_, strict=True)
+    assert loaded.n_restarts == 3
+
+
 def test_rehearsal_goes_on_with_the_columns_of_the_growth(folder):
     X, y = digits()
     old, new = old_rows(), ~old_rows()
