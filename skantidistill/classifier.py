@@ -485,8 +485,8 @@ class AntiDistilledMLPClassifier(
         Raises
         ------
         ValueError
-            As in :meth:`fit`; also for labels outside ``classes``, ``early_stopping=True`` and
-            ``class_weight="balanced"``.
+            As in :meth:`fit`; also for labels outside ``classes``, ``early_stopping=True``,
+            ``n_restarts`` above 1 and ``class_weight="balanced"``.
         """
         with restored_on_error(self):
             return self._partial_fit(X, y, classes, sample_weight)
@@ -531,6 +531,8 @@ class AntiDistilledMLPClassifier(
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True; use fit.")
+        if self.n_restarts > 1:
+            raise ValueError(f"partial_fit does not support n_restarts={self.n_restarts}; use fit.")
         if self.class_weight == "balanced":
             raise ValueError(
                 "partial_fit does not support class_weight='balanced', since it never sees all rows; "

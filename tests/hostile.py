@@ -797,6 +797,7 @@ PARAMETERS = {
     "early_stopping": Kind([False, np.False_], [True, np.True_], SWITCH.bad),
     "validation_fraction": share(0.3, 0.5, np.float32(0.4), zero=False, one=False),
     "n_iter_no_change": count(1, 10, np.int8(3), np.inf, zero=False, odd=[2**63, 10**30]),
+    "n_restarts": count(1, zero=False, odd=[2, 3]),
     "warm_start": Kind([False, np.False_], [True, np.True_], SWITCH.bad),
     "random_state": Kind(
         [0, 1, 2**32 - 1, None, np.int8(3), np.random.RandomState(0)],

@@ -81,6 +81,8 @@ def test_without_validation_it_is_refused_before_anything_is_done():
     with pytest.raises(ValueError, match=r"n_restarts=3 keeps the best .* needs early_stopping=True"):
         student.fit(X, Y)
     assert vars(student) == before
+    with pytest.raises(ValueError, match="partial_fit does not support n_restarts=3; use fit"):
+        student.partial_fit(X, Y)
     for wrong in (0, -1, 1.5, "two", None):
         with pytest.raises(ValueError, match="n_restarts"):
             clone(student).set_params(n_restarts=wrong).fit(X, Y)

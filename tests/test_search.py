@@ -1,6 +1,9 @@
 """Stacked searches are scikit-learn's searches: the same results, by another engine."""
 
+import logging
+import signal
 import threading
+import time
 import warnings
 
 import joblib
@@ -20,6 +23,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skantidistill import StackedGridSearchCV, StackedRandomizedSearchCV, make_robustness_scorer
+from skantidistill.objective import Objective
+from skantidistill.stacked_objective import StackedObjective
 from skantidistill.stacks import train_stack
 from tests.problems import digits, fitted_teacher, old_rows, quick, same_parameters
 
@@ -207,6 +212,20 @@ def test_workers_of_joblib_have_shares(backend):
         assert_same_results(*both(quick(fitted_teacher()), GRID, n_jobs=2))
 
 
+def test_workers_of_dask_have_shares():
+    distributed = pytest.importorskip("distributed")
+    from tests.dask_network import Network
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    plain = GridSearchCV(quick(fitted_teacher()), GRID, cv=3).fit(X, Y)
+    search = clone(StackedGridSearchCV(quick(fitted_teacher()), GRID, cv=3, n_jobs=-1))
+    with Network() as network:
+        network.have(2)
+        with distributed.Client(network.address), joblib.parallel_config("dask"):
+            search.fit(X, Y)
+    assert_same_results(search, plain)
+
+
 def test_n_jobs_of_the_surroundings_counts():
     seen = []
 
@@ -249,14 +268,35 @@ def test_the_refit_is_as_any_other_fit():
 def test_times_are_those_of_a_share_of_the_stack():
     search = StackedGridSearchCV(quick(fitted_teacher(), max_iter=30), GRID, cv=3, refit=False)
     with joblib.parallel_config("sequential"):
-        import time
-
         begun = time.perf_counter()
         search.fit(X, Y)
         wall = time.perf_counter() - begun
     fits = search.cv_results_["mean_fit_time"].sum() * 3
     assert 0.3 * wall < fits < 1.01 * wall
     assert (search.cv_results_["mean_fit_time"] > 0).all()
+
+
+@pytest.mark.parametrize("trained", ["in a stack", "alone"])
+def test_ctrl_c_ends_a_search_and_leaves_no_thread(trained, monkeypatch):
+    def press(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(StackedObjective if trained == "in a stack" else Objective, "gradient", press)
+    student = quick(fitted_teacher(), freeze_iter=0 if trained == "in a stack" else 1)
+    search = StackedGridSearchCV(student, GRID, cv=2)
+    before, threads = dict(vars(search)), threading.active_count()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(X, Y)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert threading.active_count() == threads
+    assert not hasattr(search, "cv_results_")
+    assert before.keys() <= vars(search).keys()
+    monkeypatch.undo()
+    assert hasattr(search.fit(X, Y), "best_estimator_")
 
 
 # --- what is said, and other estimators ------------------------------------------------------------------
