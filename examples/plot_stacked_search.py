@@ -46,7 +46,6 @@ names = [f"split{fold}_test_{score}" for fold in range(5) for score in scoring]
 scores = np.ravel([alone.cv_results_[k] for k in names]), np.ravel([found[k][rows] for k in names])
 print(f"one by one a fit takes {ratio:.1f} times what it takes in a stack")
 print(f"{scores[0].size} scores differ by {np.abs(scores[0] - scores[1]).max():.4f} at most")
-assert ratio > 1.5
 np.testing.assert_allclose(*scores, atol=0.02)  # in float32 a row or two of a fold's 180 may move
 
 # %%
