@@ -156,7 +156,7 @@ class OutputLayer:
         V = minimize(self.loss_and_gradient, V, jac=True, method="L-BFGS-B", options=near).x
         for _ in range(N_NEWTON):
             _, gradient = self.loss_and_gradient(V)
-            V = V - cg(self.hessian(V), gradient, maxiter=n_iter)[0]
+            V = V - cg(self.hessian(V), gradient, atol=0.0, maxiter=n_iter)[0]
         return V.reshape(self.origin.shape)
 
     @property
