@@ -68,9 +68,7 @@ class _Engine(ParallelBackendBase):
         self.n_jobs = outer_jobs if n_jobs is None else n_jobs
         self.max_memory, self.tell = max_memory, tell
         self.config: Any = None
-        self.tasks: list[Any] = []
-        self.callbacks: list[Callable[[Any], None]] = []
-        self.results: dict[int, Any] = {}
+        self.fits: list[_Fit] = []
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Say that all can run at once."""
@@ -80,43 +78,51 @@ class _Engine(ParallelBackendBase):
         """Let a fit run what it has by itself."""
         return SequentialBackend(nesting_level=1), None
 
-    def submit(self, func: Callable[[], list[Any]], callback: Any) -> int:
-        """Keep a task; return its number."""
-        self.tasks.append(func)
-        self.callbacks.append(callback)
-        return len(self.tasks) - 1
+    def submit(self, func: Callable[[], list[Any]], callback: Any) -> "_Fit":
+        """Keep a fit, whose ``get`` will be called."""
+        self.fits.append(_Fit(self, func, callback))
+        return self.fits[-1]
 
     apply_async = submit  # joblib before 1.5
-
-    def retrieve_result(self, out: int, timeout: float | None = None) -> Any:
-        """Return the result of a task."""
-        if out not in self.results:
-            self._run()
-        self.callbacks[out](None)  # joblib counts
-        return self.results.pop(out)
 
     def terminate(self) -> None:
         """End with the candidates: the refit is as any other."""
         self.config.unregister()
 
-    def _run(self) -> None:
-        numbers = [number for number, task in enumerate(self.tasks) if task is not None]
-        tasks = [self.tasks[number] for number in numbers]
-        self.tasks = [None] * len(self.tasks)
+    def run(self) -> None:
+        """Run all that is kept."""
+        fits, self.fits = self.fits, []
         with joblib.parallel_config(backend=self.outer, n_jobs=self.n_jobs):
             workers = joblib.effective_n_jobs(self.n_jobs)
-            n_shares = min(len(tasks), workers * -(-len(tasks) // (SHARE * workers)))
-            shares = [[int(i) for i in share] for share in np.array_split(_by_structure(tasks), n_shares)]
+            n_shares = min(len(fits), workers * -(-len(fits) // (SHARE * workers)))
+            order = [fits[number] for number in _by_structure([fit.function for fit in fits])]
+            shares = [[order[i] for i in share] for share in np.array_split(range(len(order)), n_shares)]
             ended = Parallel(n_jobs=self.n_jobs)(
-                delayed(_run_share)([tasks[i] for i in share], self.max_memory) for share in shares
+                delayed(_run_share)([fit.function for fit in share], self.max_memory) for share in shares
             )
         reasons: Counter[str] = Counter()
         for share, (results, alone) in zip(shares, ended, strict=True):
             reasons += alone
-            for i, result in zip(share, results, strict=True):
-                self.results[numbers[i]] = result
+            for fit, result in zip(share, results, strict=True):
+                fit.result = result
         for reason, count in reasons.items():
             self.tell(f"{count} student{'s' * (count > 1)} trained alone, because of {reason}")
+
+
+class _Fit:
+    """A fit that an engine keeps."""
+
+    result: list[Any] | None = None
+
+    def __init__(self, engine: _Engine, function: Any, callback: Callable[[Any], None]) -> None:
+        self.engine, self.function, self.callback = engine, function, callback
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return what the fit returns."""
+        if self.result is None:
+            self.engine.run()
+        self.callback(None)  # joblib counts
+        return self.result
 
 
 def _by_structure(tasks: Sequence[Any]) -> list[int]:
