@@ -55,12 +55,14 @@ from skantidistill.settings import (
     check_old_inside,
     check_settings,
     check_unfitted_teacher,
+    count_bytes,
     hidden_layer_sizes,
     split_rows,
     warn_of_scale,
 )
 from skantidistill.summary import TellsItsGrowth
 from skantidistill.teachers import check_readable, reader, scalers
+from skantidistill.together import claim
 
 __all__ = ["AntiDistilledMLPClassifier"]
 
@@ -185,7 +187,7 @@ class AntiDistilledMLPClassifier(
         How many students are fitted, of which the one of the highest validation accuracy is kept; more than
         one needs ``early_stopping=True``. They have the same validation part and train together, which takes
         far less time than one after the other. The first one is that of ``n_restarts=1``. An unfitted teacher
-        is fitted for each. scikit-learn's callbacks hear of no epochs.
+        is fitted for each. If one diverges, ``fit`` raises. scikit-learn's callbacks hear of no epochs.
     warm_start : bool, default=False
         Whether a second ``fit`` goes on from the parameters and the optimiser of the first, without phi.
     random_state : int, RandomState instance or None, default=None
@@ -500,6 +502,7 @@ class AntiDistilledMLPClassifier(
             check_readable(self.teacher)
         given = (X, y, sample_weight)
         X, y, weight = self._check_data(X, y, sample_weight, reset=not resume)
+        claim(count_bytes(X))
         random_state = check_random_state(self.random_state)
         index, valid_index = split_rows(self, y, weight, random_state)
         old = find_old_data(self, X, y, weight, index, teacher_data, teacher_rows)
@@ -518,7 +521,7 @@ class AntiDistilledMLPClassifier(
         if resume:
             self._check_same_problem(all_labels(y, old))
         else:
-            vars(self).pop("restart_scores_", None)
+            self.__dict__.pop("restart_scores_", None)
         if several:
             fit_best(self, random_state, fit_once)
         else:
@@ -613,6 +616,7 @@ class AntiDistilledMLPClassifier(
                 warn_user(f"{old.source} is ignored, because teacher=None.")
             self.classes_ = check_enough_classes(np.unique(labels))
             blueprint = start_fresh(self, data.X.shape[1], self.classes_, random_state, dtype)
+            claim(count_bytes(data.X, blueprint))
             warn_of_scale(self, blueprint, data.X)
         else:
             blueprint, old = self._grow(data, labels, old, random_state, dtype, monitor)
@@ -642,6 +646,7 @@ class AntiDistilledMLPClassifier(
         self.classes_ = check_enough_classes(join_classes(labels, teacher, old, self.rehearse > 0))
         growth, blueprint = grow(self, teacher, data, self.classes_, random_state, dtype)
         self.growth_ = growth
+        claim(count_bytes(data.X, blueprint))
         warn_of_scale(self, blueprint, data.X)
         old = old or known_rows(data.X, data.y, data.weight, data.index, teacher)
         if old is None:

@@ -34,7 +34,8 @@ class Rule:
 
     def is_best(self, row: dict[str, Any]) -> bool:
         """Take in an epoch's row of the history; say whether it was the best so far."""
-        score = row["valid_acc"] if self.validated else -row["train_loss"]
+        # Rounded, lest weighted accuracies that are the same differ by the order in which they were added up.
+        score = round(row["valid_acc"], 12) if self.validated else -row["train_loss"]
         self.waited = self.waited + 1 if score < self.best + (self.tol or 0) else 0
         self.converged = self.tol is not None and self.waited > self.patience
         is_best = score > self.best

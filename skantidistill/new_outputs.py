@@ -159,11 +159,6 @@ class OutputLayer:
             V = V - cg(self.hessian(V), gradient, atol=0.0, maxiter=n_iter)[0]
         return V.reshape(self.origin.shape)
 
-    @property
-    def n_bytes(self) -> int:
-        """About how much memory a fit that asks for it takes."""
-        return 8 * self.inputs.nbytes
-
     def repeat(self, first: "OutputLayer", value: np.ndarray) -> np.ndarray:
         """Return what an identical problem has given."""
         return value

@@ -170,9 +170,9 @@ class Objective:
             parts["noise"], signal = cross_entropy_signal(passed, batch.y, weight, self.lambda_noise)
             _add(gradient, backpropagate(noisy, passed, signal))
         if self.outputs is not None:
-            for number, axis in ((-2, -2), (-1, -1)):
-                whole = torch.zeros_like(params[number])
-                gradient[number] = whole.index_copy_(axis, self.outputs, gradient[number])
+            for axis in (-2, -1):  # weights and biases of the last layer
+                whole = torch.zeros_like(params[axis])
+                gradient[axis] = whole.index_copy_(axis, self.outputs, gradient[axis])
         if is_on(self.lambda_teacher) and self.has_teacher:
             parts["teacher"], in_params = self._teacher_gradient(params, batch, draws)
             _add(gradient, in_params, self.lambda_teacher)

@@ -1,5 +1,6 @@
 """What is asked for twice is done once."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from types import MethodType
@@ -15,11 +16,7 @@ __all__ = ["Request", "answer_once", "identical"]
 
 
 class Request(Protocol):
-    """What may be asked for twice; ``n_bytes``: about what a fit that asks for it takes."""
-
-    @property
-    def n_bytes(self) -> int:
-        """The bytes."""
+    """What may be asked for twice."""
 
     def repeat(self, first: Any, value: Any) -> Any:
         """Return the answer, that of ``first``, which was the same; and leave behind what doing it would."""
@@ -39,14 +36,15 @@ def answer_once(requests: Sequence[Request], answer: Callable[[Sequence[Any]], l
     shared = []
     for request, k in zip(requests, which, strict=True):
         value, seconds = answers[k]
-        if request is not firsts[k] and not isinstance(value, BaseException):
-            value = request.repeat(firsts[k], value)
+        if request is not firsts[k]:
+            is_error = isinstance(value, BaseException)
+            value = copy.copy(value) if is_error else request.repeat(firsts[k], value)
         shared.append(Answer(value, seconds / counts[k]))
     return shared
 
 
 def identical(a: Any, b: Any) -> bool:
-    """Say whether two things are equal to the last bit, as far down as they have parts."""
+    """Say whether two things are of the same kind and equal, as far down as they have parts."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -59,7 +57,7 @@ def identical(a: Any, b: Any) -> bool:
         return torch.equal(a.get_state(), b.get_state())
     if isinstance(a, (tuple, list)):
         return len(a) == len(b) and all(map(identical, a, b))
-    if isinstance(a, (bool, int, float, str, slice)):
+    if isinstance(a, (bool, int, float, str, slice, np.generic)):
         return bool(a == b)
     if isinstance(a, MethodType):
         return a.__func__ is b.__func__ and identical(a.__self__, b.__self__)

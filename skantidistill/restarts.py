@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from skantidistill._checks import warn_user
-from skantidistill.stacks import answer_all
+from skantidistill.stacks import Room, answer_all
 from skantidistill.together import ask_all, run_together
 
 __all__ = ["fit_best"]
@@ -34,13 +34,13 @@ def fit_best(student: Any, random_state: RandomState, fit: Callable[[Any, Random
     states = [random_state, *map(RandomState, seeds)]
     copies = [copy.copy(student) for _ in states]
     fits = [partial(_record_warnings, fit, *pair) for pair in zip(copies, states, strict=True)]
-    told = run_together(fits, lambda requests: ask_all(requests, answer_all))
+    told = run_together(fits, lambda requests: ask_all(requests, answer_all), Room(np.inf))
     scores = np.array([max(copied.validation_scores_) for copied in copies])
     best = int(scores.argmax())
     student.__dict__.update(vars(copies[best]))
     student.restart_scores_ = scores
     for warning in told[best]:
-        warn_user(str(warning.message), warning.category)
+        warn_user(warning.message, warning.category)
 
 
 def _record_warnings(

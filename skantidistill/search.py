@@ -20,18 +20,16 @@ from sklearn.utils.parallel import Parallel, delayed
 from skantidistill._checks import Interval, quoted
 from skantidistill.faults import ended_by_ctrl_c
 from skantidistill.stacks import Room, answer_all, why_alone
-from skantidistill.together import Answer, pauses, run_together
+from skantidistill.together import Answer, paused, run_together
 from skantidistill.training import Training
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
 #: Fits of one share at most, so that there is something to hand out where there are many workers.
 SHARE = 128
-#: The engine takes all fits before it begins, since joblib asks how many it would run at once.
-ALL = 100_000
 
 
-def _run_share(tasks: Sequence[Callable[[], list[Any]]], max_memory: float) -> tuple[list[Any], Counter[str]]:
+def _run_share(tasks: list[Any], max_memory: float) -> tuple[list[Any], Counter[str]]:
     """Run fits side by side; return what they return, and how many students trained alone, by the reason."""
     reasons: Counter[str] = Counter()
 
@@ -40,18 +38,22 @@ def _run_share(tasks: Sequence[Callable[[], list[Any]]], max_memory: float) -> t
         reasons.update(filter(None, map(why_alone, students)))
         return answer_all(requests)
 
-    functions = [_timed(task) for task in tasks]
+    functions = [_timed(tasks, number) for number in range(len(tasks))]
     return run_together(functions, answer, Room(max_memory)), reasons
 
 
-def _timed(task: Callable[[], list[Any]]) -> Callable[[], list[Any]]:
-    """Let times say what a fit takes: its own seconds, and its share of what was done for many."""
+def _timed(tasks: list[Any], number: int) -> Callable[[], list[Any]]:
+    """Let times say what a fit takes: its own seconds, and its share of what was done for many.
+
+    Each task is forgotten once it is done, with the estimator that it has fitted.
+    """
 
     def timed() -> list[Any]:
-        results = task()
+        task, tasks[number] = tasks[number], None
+        results: list[Any] = task()
         for result in results:
             if isinstance(result, dict) and "fit_time" in result:
-                result["fit_time"] -= sum(pauses().values())
+                result["fit_time"] -= min(paused(), result["fit_time"])
         return results
 
     return timed
@@ -64,18 +66,26 @@ class _Engine(ParallelBackendBase):
 
     def __init__(self, n_jobs: int | None, max_memory: float, tell: Callable[[str], None]) -> None:
         super().__init__(nesting_level=0)
-        self.outer, outer_jobs = get_active_backend()
-        self.n_jobs = outer_jobs if n_jobs is None else n_jobs
+        self.outer, self.outer_jobs = get_active_backend()
+        self.n_jobs = self.outer_jobs if n_jobs is None else n_jobs
+        self.n_workers = joblib.effective_n_jobs(self.n_jobs)
         self.max_memory, self.tell = max_memory, tell
         self.config: Any = None
         self.fits: list[_Fit] = []
 
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **others: Any) -> int:
+        """Ask for all fits before any is run."""
+        parallel.pre_dispatch = "all"
+        return self.effective_n_jobs(n_jobs)
+
     def effective_n_jobs(self, n_jobs: int) -> int:
-        """Say that all can run at once."""
-        return ALL
+        """Say that fits don't run at once: with one worker joblib would ask no backend."""
+        return 2
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
-        """Let a fit run what it has by itself."""
+        """Let a fit use joblib as ever, unless it is one of several workers' fits."""
+        if self.n_workers == 1:
+            return self.outer, self.outer_jobs
         return SequentialBackend(nesting_level=1), None
 
     def submit(self, func: Callable[[], list[Any]], callback: Any) -> "_Fit":
@@ -93,12 +103,11 @@ class _Engine(ParallelBackendBase):
         """Run all that is kept."""
         fits, self.fits = self.fits, []
         with joblib.parallel_config(backend=self.outer, n_jobs=self.n_jobs):
-            workers = joblib.effective_n_jobs(self.n_jobs)
-            n_shares = min(len(fits), workers * -(-len(fits) // (SHARE * workers)))
+            n_shares = min(len(fits), self.n_workers * -(-len(fits) // (SHARE * self.n_workers)))
             order = [fits[number] for number in _by_structure([fit.function for fit in fits])]
             shares = [[order[i] for i in share] for share in np.array_split(range(len(order)), n_shares)]
             ended = Parallel(n_jobs=self.n_jobs)(
-                delayed(_run_share)([fit.function for fit in share], self.max_memory) for share in shares
+                delayed(_run_share)([fit.hand_over() for fit in share], self.max_memory) for share in shares
             )
         reasons: Counter[str] = Counter()
         for share, (results, alone) in zip(shares, ended, strict=True):
@@ -116,6 +125,11 @@ class _Fit:
 
     def __init__(self, engine: _Engine, function: Any, callback: Callable[[Any], None]) -> None:
         self.engine, self.function, self.callback = engine, function, callback
+
+    def hand_over(self) -> Any:
+        """Return the function, and forget it: it holds an estimator, which will be fitted."""
+        function, self.function = self.function, None
+        return function
 
     def get(self, timeout: float | None = None) -> Any:
         """Return what the fit returns."""
@@ -140,7 +154,7 @@ def _by_structure(tasks: Sequence[Any]) -> list[int]:
         return list(range(len(tasks)))
 
 
-#: Parameters of which the members of a stack must have the same value.
+#: Parameters whose values make stacks of their own.
 _STRUCTURE = {
     "activation",
     "batch_size",
@@ -148,8 +162,6 @@ _STRUCTURE = {
     "ema_decay",
     "hidden_layer_sizes",
     "neighborhood",
-    "start",
-    "teacher",
     "trace",
 }
 
@@ -206,7 +218,7 @@ class StackedGridSearchCV(_Stacked, GridSearchCV):
     give by itself (up to rounding), on its own rows and draws, until its own end.
 
     What several fits ask for alike is computed once: candidates that differ only in what comes after phi
-    share phi. Students that can't be stacked (of sparse rows; with ``verbose``, ``callbacks``,
+    share phi. Students that can't be stacked (of sparse rows or memory maps; with ``verbose``, ``callbacks``,
     ``freeze_iter``, ``rehearse`` of ``teacher_data``, ``warm_start`` or another device than the CPU; too
     large to gain) train alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
     estimators are searched as scikit-learn does.
@@ -299,7 +311,7 @@ class StackedRandomizedSearchCV(_Stacked, RandomizedSearchCV):
     give by itself (up to rounding), on its own rows and draws, until its own end.
 
     What several fits ask for alike is computed once: candidates that differ only in what comes after phi
-    share phi. Students that can't be stacked (of sparse rows; with ``verbose``, ``callbacks``,
+    share phi. Students that can't be stacked (of sparse rows or memory maps; with ``verbose``, ``callbacks``,
     ``freeze_iter``, ``rehearse`` of ``teacher_data``, ``warm_start`` or another device than the CPU; too
     large to gain) train alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
     estimators are searched as scikit-learn does.

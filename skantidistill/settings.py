@@ -38,6 +38,7 @@ __all__ = [
     "check_old_inside",
     "check_settings",
     "check_unfitted_teacher",
+    "count_bytes",
     "hidden_layer_sizes",
     "match",
     "split_rows",
@@ -75,6 +76,14 @@ def check_settings(student: Any, X: Any, old: OldData | None) -> None:
     check_inside(X, bounds)
     if old is not None and old.source == "teacher_data":
         check_old_inside(student, old, X.shape[1])
+
+
+def count_bytes(X: Any, blueprint: Blueprint | None = None) -> int:
+    """Return about how much memory a fit takes: its rows, and its network, several times."""
+    n_bytes = X.data.nbytes if issparse(X) else X.nbytes
+    n_parameters = 0 if blueprint is None else sum(p.size for p in blueprint.parameters)
+    # What cross-validation has cut out, what fit and a stack have of it, and what is scored.
+    return int(6 * n_bytes + 12 * n_parameters * X.dtype.itemsize)
 
 
 def check_old_inside(student: Any, old: OldData, n_features: int, features: np.ndarray | None = None) -> None:

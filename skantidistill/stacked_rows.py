@@ -1,15 +1,18 @@
 """The rows of a stack's members, handed out in minibatches of all of them."""
 
 from collections.abc import Iterator, Sequence
+from mmap import mmap
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skantidistill.network import Batch
+from skantidistill.repeats import identical
 from skantidistill.rows import Rows
 
-__all__ = ["StackedRows"]
+__all__ = ["StackedRows", "is_mapped"]
 
 
 class StackedRows:
@@ -28,15 +31,14 @@ class StackedRows:
     def __init__(self, rows: Sequence[Rows], batch_size: int) -> None:
         self.batch_size, self.n_rows = batch_size, [len(r) for r in rows]
         whole: list[Tensor] = []
-        which = []
-        for r in rows:
-            X = r.batch(np.arange(len(r))).X
-            same = (k for k, known in enumerate(whole) if torch.equal(known, X))
-            which.append(next(same, len(whole)))
+        which: list[int] = []
+        for number, r in enumerate(rows):
+            known = (which[k] for k in range(number) if _have_same_inputs(rows[k], r))
+            which.append(next(known, len(whole)))
             if which[-1] == len(whole):
-                whole.append(X)
+                whole.append(r.batch(np.arange(len(r))).X)
         begins = torch.tensor([0, *(len(X) for X in whole)]).cumsum(0)
-        self.X = torch.cat(whole)
+        self.X = whole[0] if len(whole) == 1 else torch.cat(whole)
         self.begin = begins[torch.tensor(which)][:, None]
         # One column more than rows: it has weight 0.
         shape = len(rows), max(self.n_rows) + 1
@@ -64,7 +66,20 @@ class StackedRows:
         kept = object.__new__(StackedRows)
         kept.batch_size, kept.X = self.batch_size, self.X
         kept.n_rows = [self.n_rows[member] for member in members.tolist()]
-        longest = max(kept.n_rows, default=0) + 1
-        kept.begin, kept.y, kept.weight = self.begin[members], self.y[members], self.weight[members]
-        kept.y, kept.weight = kept.y[:, :longest], kept.weight[:, :longest].clone()
+        width = max(kept.n_rows) + 1
+        kept.begin = self.begin[members]
+        kept.y, kept.weight = self.y[members, :width], self.weight[members, :width]
         return kept
+
+
+def _have_same_inputs(rows: Rows, others: Rows) -> bool:
+    return all(
+        identical(getattr(rows, name), getattr(others, name)) for name in ("index", "scaled", "inputs")
+    )
+
+
+def is_mapped(array: Any) -> bool:
+    """Say whether an array is a part of a file."""
+    while array is not None and not isinstance(array, (np.memmap, mmap)):
+        array = getattr(array, "base", None)
+    return array is not None

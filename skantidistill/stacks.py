@@ -16,10 +16,10 @@ from torch import Tensor
 
 from skantidistill.epochs import Rule
 from skantidistill.objective import Objective, is_on
-from skantidistill.repeats import Request, answer_once
+from skantidistill.repeats import answer_once
 from skantidistill.rows import Rows
 from skantidistill.stacked_objective import StackedObjective
-from skantidistill.stacked_rows import StackedRows
+from skantidistill.stacked_rows import StackedRows, is_mapped
 from skantidistill.steps import Adam, fused_adam, has_fused_adam, moving_decay
 from skantidistill.together import Answer
 from skantidistill.training import (
@@ -34,8 +34,8 @@ from skantidistill.training import (
 
 __all__ = ["Room", "answer_all", "stack_key", "train_all", "train_stack", "why_alone"]
 
-#: Fits that run side by side at most: more of them save nothing.
-MOST = 64
+#: Threads that all fits side by side have at most: more of them save nothing.
+MOST = 128
 #: Bytes of what a step of a stack touches: more do not stay near the processor.
 STEP_BYTES = 2**23
 
@@ -50,6 +50,7 @@ def why_alone(training: Training) -> str:
         "warm_start": training.state is not None,
         "rehearse": type(rows) is not Rows,
         "sparse rows": not isinstance(rows.inputs, np.ndarray),
+        "rows on a disk": is_mapped(rows.inputs),
         f"device={rows.device}": rows.device != "cpu",
         "an objective of its own": type(training.objective) is not Objective,
         "a torch without the fused step": not has_fused_adam(),
@@ -84,17 +85,16 @@ def stack_key(training: Training) -> tuple:
 
 
 class Room:
-    """Says whether there is memory for one more fit, by what those take that ask for something."""
+    """Says whether one more fit may begin beside others, by the bytes that these take."""
 
     def __init__(self, max_memory: float) -> None:
         self.max_memory = max_memory
+        # Every thread of a fit has threads of torch's.
+        self.most = max(4, MOST // torch.get_num_threads())
 
-    def __call__(self, fits: Sequence[Sequence[Request]]) -> bool:
-        """Say whether one more fit like the last one has room, by what each asks for."""
-        if sum(map(len, fits)) + len(fits[-1]) > MOST:
-            return False
-        taken = [sum(request.n_bytes for request in requests) for requests in fits]
-        return sum(taken) + taken[-1] <= self.max_memory
+    def __call__(self, claims: Sequence[int]) -> bool:
+        """Say whether one more like the last one has room."""
+        return len(claims) < self.most and sum(claims) + claims[-1] <= self.max_memory
 
 
 def answer_all(requests: Sequence[Any]) -> list[Answer]:
@@ -135,12 +135,20 @@ def train_all(trainings: Sequence[Training]) -> list[Answer]:
 
 
 def train_stack(trainings: Sequence[Training]) -> list[Trained | Exception]:
-    """Train one stack."""
+    """Train one stack; where that fails, as for want of memory, each half of it."""
     if len(trainings) == 1:
         return [_answer_alone(trainings[0]).value]
     _keep_memory()
-    with torch.no_grad():
-        return _Stack(trainings).train()
+    generators = [g for t in trainings for g in (t.shuffle_generator, t.draw_generator)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        with torch.no_grad():
+            return _Stack(trainings).train()
+    except (MemoryError, RuntimeError):
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+    half = len(trainings) // 2
+    return train_stack(trainings[:half]) + train_stack(trainings[half:])
 
 
 @cache
@@ -294,8 +302,10 @@ class _Stack:
                 self.results[member.index] = self._result(member, position)
             else:
                 stays.append(position)
-        if len(stays) < len(self.members):
+        if 0 < len(stays) < len(self.members):
             self._keep(stays)
+        elif not stays:
+            self.members = []
 
     def _result(self, member: _Member, position: int) -> Trained | Exception:
         final = member.best_params or [p[position].clone() for p in self.averages]
@@ -309,8 +319,7 @@ class _Stack:
             left = all(torch.equal(f, p[position]) for f, p in zip(final, self.averages, strict=True))
             stepped = [p[position].clone() for p in self.params] if left else None
             state |= {"n_steps": self.n_steps, "stepped": stepped}
-        ended = member.rule.converged or len(member.history) < member.training.schedule.max_iter
-        return Trained(tuple(p.numpy() for p in final), member.history, state, ended)
+        return Trained(tuple(p.numpy() for p in final), member.history, state, member.rule.converged)
 
     def _keep(self, positions: list[int]) -> None:
         """Go on with these members only."""

@@ -12,9 +12,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from joblib import parallel_config
+from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 
-__all__ = ["Answer", "ask", "ask_all", "pauses", "run_together"]
+from skantidistill.faults import ctrl_c_waits
+
+__all__ = ["Answer", "ask", "ask_all", "claim", "paused", "run_together"]
 
 
 class Answer(NamedTuple):
@@ -45,15 +49,22 @@ def ask_all(requests: Sequence[Any], answer: Callable[[Sequence[Any]], list[Answ
     return answer(requests) if member is None else member.ask(list(requests))
 
 
-def pauses() -> dict[type, float]:
-    """Return for how many seconds beyond its share this thread's function stood still, by the request."""
-    return dict(_thread.member.pauses)
+def paused() -> float:
+    """Return for how many seconds beyond its share this thread's function stood still."""
+    return float(_thread.member.paused)
+
+
+def claim(n_bytes: int) -> None:
+    """Say how much memory this thread's function takes until it ends; the most that it has said counts."""
+    member = getattr(_thread, "member", None)
+    if member is not None:
+        member.claimed = max(member.claimed, n_bytes)
 
 
 def run_together(
     functions: Sequence[Callable[[], Any]],
     answer: Callable[[Sequence[Any]], list[Answer]],
-    has_room: Callable[[Sequence[Sequence[Any]]], bool] = lambda requests: True,
+    has_room: Callable[[Sequence[int]], bool] = lambda claims: True,
 ) -> list[Any]:
     """Return what functions return that ask on their way.
 
@@ -63,8 +74,8 @@ def run_together(
         Each is called without arguments, in a thread of its own, while all others stand still.
     answer : callable, sequence of requests -> list of Answer
         Called in this thread with the requests of all that stand still.
-    has_room : callable, sequence of sequences of requests -> bool
-        Whether another function may begin beside those that stand still, each with these requests.
+    has_room : callable, sequence of int -> bool
+        Whether another function may begin beside those that stand still, which take so many bytes each.
 
     Returns
     -------
@@ -74,13 +85,14 @@ def run_together(
     Raises
     ------
     BaseException
-        What the first function has raised that did; the others are ended where they stand.
+        What the first function has raised that did; the others are ended where they stand. So they are by
+        Ctrl-C, which waits for the one that runs until it asks or ends.
     """
     members = [_Member(function) for function in functions]
     to_come, waiting = deque(members), list[_Member]()
     try:
         while to_come or waiting:
-            while to_come and (not waiting or has_room([member.requests for member in waiting])):
+            while to_come and (not waiting or has_room([member.claimed for member in waiting])):
                 member = to_come.popleft()
                 member.go_on()
                 if not member.ended:
@@ -94,8 +106,9 @@ def run_together(
             waiting = [member for member in waiting if not member.ended]
         return [member.result for member in members]
     finally:
-        for member in members:
-            member.abandon()
+        with ctrl_c_waits():
+            for member in members:
+                member.abandon()
 
 
 class _Abandoned(BaseException):
@@ -103,19 +116,18 @@ class _Abandoned(BaseException):
 
 
 class _Member:
-    """A function, its thread, and what it asks for."""
+    """A function, its thread, and what it asks for; ``claimed``: the memory that it says it takes."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        self.function, self.config = function, get_config()
+        self.function: Callable[[], Any] | None = function
+        self.settings = get_config(), *get_active_backend()
         self.begun = self.ended = self.abandoned = False
         self.result: Any = None
         self.error: BaseException | None = None
         self.requests: list[Any] = []
         self.answers: list[Answer] = []
-        self.pauses: dict[type, float] = {}
-        self.its_turn, self.stands = threading.Lock(), threading.Lock()
-        self.its_turn.acquire()
-        self.stands.acquire()
+        self.claimed, self.paused = 0, 0.0
+        self.its_turn, self.stands = threading.Semaphore(0), threading.Semaphore(0)
         run = contextvars.copy_context().run
         self.thread = threading.Thread(target=run, args=(self._run,), daemon=True)
 
@@ -125,23 +137,20 @@ class _Member:
             if self.begun:
                 self.its_turn.release()
             else:
-                self.thread.start()
-                self.begun = True
+                with ctrl_c_waits():
+                    self.thread.start()
+                    self.begun = True
             self.stands.acquire()
         if self.error is not None:
             raise self.error
 
     def abandon(self) -> None:
         """End the function where it stands, or where it will stand next."""
-        if not self.begun or self.ended:
-            return
         self.abandoned = True
-        with warnings.catch_warnings():
-            while not self.ended:
-                if self.its_turn.locked() and self.requests:
-                    self.its_turn.release()
-                self.stands.acquire()
-        self.thread.join()
+        if self.begun:
+            self.its_turn.release()
+            with warnings.catch_warnings():
+                self.thread.join()
 
     def ask(self, requests: list[Any]) -> list[Answer]:
         """Stand still until there are answers."""
@@ -155,17 +164,17 @@ class _Member:
         self.requests = []
         if self.abandoned:
             raise _Abandoned
-        kind = type(requests[0])
-        share = sum(answer.seconds for answer in self.answers)
-        paused = time.perf_counter() - begun - share
-        self.pauses[kind] = self.pauses.get(kind, 0.0) + paused
+        self.paused += time.perf_counter() - begun - sum(answer.seconds for answer in self.answers)
         return self.answers
 
     def _run(self) -> None:
         _thread.member = self
+        function, self.function = self.function, None  # what it holds ends with it
+        assert function is not None
+        config, backend, n_jobs = self.settings
         try:
-            with config_context(**self.config):
-                self.result = self.function()
+            with config_context(**config), parallel_config(backend=backend, n_jobs=n_jobs):
+                self.result = function()
         except _Abandoned:
             pass
         except BaseException as error:

@@ -1,7 +1,6 @@
 """Run a skorch net over in-memory rows: steps, stopping, history."""
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -117,14 +116,6 @@ class Training:
             valid_rows=self.valid_rows,
             state=self.state,
         )
-
-    @property
-    def n_bytes(self) -> int:
-        """About how much memory a fit that asks for it takes: its rows and its network, several times."""
-        # What cross-validation has cut out, what fit and a stack have of it, and what is scored.
-        n_inputs = 6 * math.prod(self.rows.inputs.shape)
-        n_parameters = 12 * sum(p.size for p in self.params)
-        return (n_inputs + n_parameters) * self.rows.dtype.itemsize
 
     def repeat(self, first: "Training", value: Trained) -> Trained:
         """Return what an identical training has given, and go on with the random numbers where it does."""

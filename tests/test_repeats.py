@@ -45,10 +45,11 @@ def test_every_distinct_wish_is_answered_once_and_its_seconds_are_shared(numbers
         assert seconds == 6.0 / numbers.count(wish.number)
 
 
-def test_an_error_is_everyones():
-    error = ValueError("no")
-    answers = answer_once([Wish(1), Wish(1)], lambda requests: [Answer(error, 1.0)])
-    assert [answer.value for answer in answers] == [error, error]
+def test_everyone_has_an_error_of_its_own():
+    answers = answer_once([Wish(1), Wish(1)], lambda requests: [Answer(ValueError("no"), 1.0)])
+    errors = [answer.value for answer in answers]
+    assert [(type(error), str(error)) for error in errors] == [(ValueError, "no")] * 2
+    assert errors[0] is not errors[1]
 
 
 def generator(seed):
@@ -60,6 +61,8 @@ THINGS = [
     1,
     1.0,
     True,
+    np.int64(1),
+    np.float32(1),
     "1",
     None,
     (1, 2),

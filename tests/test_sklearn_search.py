@@ -1,10 +1,12 @@
 """Stacked searches are scikit-learn's searches: the same results, by another engine."""
 
+import gc
 import logging
 import signal
 import threading
 import time
 import warnings
+import weakref
 
 import joblib
 import numpy as np
@@ -261,8 +263,29 @@ def test_the_refit_is_as_any_other_fit():
     search = StackedGridSearchCV(make_pipeline(Curious(), quick(fitted_teacher())), {}, cv=2)
     before = type(joblib.parallel.get_active_backend()[0]).__name__
     search.fit(X, Y)
-    assert seen == ["SequentialBackend", "SequentialBackend", before]
+    assert seen == [before] * 3
     assert type(joblib.parallel.get_active_backend()[0]).__name__ == before
+
+
+def test_all_fits_are_asked_for_before_any_is_run(stacks):
+    StackedGridSearchCV(quick(fitted_teacher()), GRID, cv=2, pre_dispatch=2, refit=False).fit(X, Y)
+    assert stacks == [4, 16]
+
+
+def test_a_fitted_student_ends_with_its_fit():
+    alive, most = weakref.WeakSet(), []
+
+    def count(estimator, X, y):
+        alive.add(estimator)
+        most.append(len(alive))
+        return 0.0
+
+    for max_memory in (1, 2**30):
+        search = StackedGridSearchCV(quick(fitted_teacher()), GRID, cv=2, scoring=count, refit=False)
+        search.set_params(max_memory=max_memory).fit(X, Y)
+        gc.collect()
+    assert len(most) == 32
+    assert max(most) <= 3
 
 
 def test_times_are_those_of_a_share_of_the_stack():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import EpochTimer
 
 from skantidistill import AntiDistilledMLPClassifier
 from skantidistill.draws import (
@@ -26,7 +27,7 @@ from skantidistill.stacked_rows import StackedRows
 from skantidistill.stacks import Room, answer_all, stack_key, train_stack, why_alone
 from skantidistill.together import Answer, run_together
 from skantidistill.training import Training
-from tests.problems import digits, fitted_teacher, quick
+from tests.problems import digits, fitted_teacher, quick, same_parameters
 from tests.strategies import ACTIVATIONS, seeds
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -109,6 +110,9 @@ def problems(draw):
     students = [AntiDistilledMLPClassifier(teacher, **{**common, **own}) for own in members]
     folds = np.random.RandomState(draw(seeds)).randint(0, 5, size=len(X))
     parts = [np.flatnonzero(folds != draw(st.integers(0, 4))) for _ in members]
+    if draw(st.booleans()):
+        for student in students:
+            student.set_params(class_weight=draw(st.sampled_from(["balanced", {"one": 0.3, "five": 1.7}])))
     return students, parts
 
 
@@ -239,19 +243,20 @@ def test_a_member_that_diverges_says_so_and_the_others_go_on():
 
 
 ALONE = {
-    "callbacks": {"callbacks": []},
+    "callbacks": {"callbacks": [EpochTimer()]},
+    "the size of the network": {"hidden_layer_sizes": (2000, 500)},
     "verbose": {"verbose": True},
     "freeze_iter": {"freeze_iter": 1},
     "rehearse": {"rehearse": 0.3},
 }
 
 
-@pytest.mark.parametrize("reason", ["verbose", "freeze_iter", "rehearse", "warm_start", "sparse rows"])
+@pytest.mark.parametrize("reason", [*ALONE, "warm_start", "sparse rows"])
 def test_what_can_t_be_stacked_is_trained_alone_and_says_why(reason, capsys):
     import scipy.sparse
 
     rows = scipy.sparse.csr_array(X) if reason == "sparse rows" else X
-    student = quick(fitted_teacher(), **ALONE.get(reason, {}))
+    student = quick(fitted_teacher(), **{"max_iter": 1, **ALONE.get(reason, {})})
     keywords = {"teacher_data": digits_of_the_teacher()} if reason == "rehearse" else {}
     if reason == "warm_start":
         student.set_params(warm_start=True).fit(X, Y)
@@ -261,8 +266,12 @@ def test_what_can_t_be_stacked_is_trained_alone_and_says_why(reason, capsys):
         reasons.extend(why_alone(request) for request in requests if isinstance(request, Training))
         return answer_all(requests)
 
+    expected = clone(student).fit(rows, Y, **keywords)
+    if reason == "warm_start":
+        expected.fit(rows, Y)
     run_together([lambda s=s: s.fit(rows, Y, **keywords) for s in (student, clone(student))], answer)
     assert reason in reasons
+    assert same_parameters(student, expected)
     capsys.readouterr()
 
 
@@ -339,16 +348,64 @@ def trainings(student):
 
 
 def test_there_is_room_for_one_more_until_the_memory_is_taken():
-    training = trainings(quick(fitted_teacher()))[-1]
-    n_bytes = 8 * (6 * X.size + 12 * sum(p.size for p in training.params))
     for n_members in (1, 2, 5):
-        assert Room((n_members + 1) * n_bytes)([[training]] * n_members)
-        assert not Room((n_members + 1) * n_bytes - 1)([[training]] * n_members)
-        assert Room(2 * (n_members + 1) * n_bytes)([[training] * 2] * n_members)
-        assert not Room(2 * (n_members + 1) * n_bytes - 1)([[training] * 2] * n_members)
-    assert Room(np.inf)([[training]] * 63)
-    assert not Room(np.inf)([[training]] * 64)
-    assert not Room(np.inf)([[training] * 20] * 3)
+        assert Room((n_members + 1) * 7)([7] * n_members)
+        assert not Room((n_members + 1) * 7 - 1)([7] * n_members)
+    most = max(4, 128 // torch.get_num_threads())
+    assert Room(np.inf)([7] * (most - 1))
+    assert not Room(np.inf)([7] * most)
+
+
+@pytest.mark.parametrize("params", [{}, {"phi_max_iter": 0}, {"n_restarts": 2, "early_stopping": True}])
+def test_no_more_fits_stand_side_by_side_than_their_rows_have_room_for(params):
+    """Whatever they ask for, be it little."""
+    students = [quick(fitted_teacher(), **params, random_state=seed) for seed in range(5)]
+    n_parameters = 64 * 16 + 16 + 16 * 6 + 6
+    n_bytes = 6 * X.nbytes + (0 if "n_restarts" in params else 12 * 8 * n_parameters)
+    beside = []
+
+    def answer(requests):
+        beside.append(len(requests))
+        return answer_all(requests)
+
+    run_together([lambda s=s: s.fit(X, Y) for s in students], answer, Room(2 * n_bytes))
+    assert max(beside) == 2 * params.get("n_restarts", 1)
+
+
+def test_a_stack_that_has_no_memory_is_trained_in_halves(monkeypatch):
+    from skantidistill import stacks
+
+    sizes, epoch = [], stacks._Stack._run_epoch
+
+    def scarce(self):
+        sizes.append(len(self.members))
+        if len(self.members) > 2:
+            epoch(self)  # which has drawn random numbers by then
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return epoch(self)
+
+    monkeypatch.setattr(stacks._Stack, "_run_epoch", scarce)
+    students = [quick(fitted_teacher(), random_state=seed, max_iter=2, phi_max_iter=1) for seed in range(5)]
+    expected = [clone(student).fit(X, Y) for student in students]
+    fit_together(students, [np.arange(480)] * 5)
+    assert 5 in sizes
+    assert 2 in sizes
+    for student, wanted in zip(students, expected, strict=True):
+        assert_same_student(student, wanted, 1e-8)
+
+
+def test_rows_on_a_disk_are_not_read_as_a_whole(tmp_path):
+    rows = np.memmap(tmp_path / "rows", dtype=X.dtype, mode="w+", shape=X.shape)
+    rows[:] = X
+    reasons = set()
+
+    def answer(requests):
+        reasons.update(why_alone(request) for request in requests if isinstance(request, Training))
+        return answer_all(requests)
+
+    students = [quick(fitted_teacher(), random_state=seed) for seed in range(2)]
+    run_together([lambda s=s: s.fit(rows, Y) for s in students], answer)
+    assert reasons == {"rows on a disk"}
 
 
 def test_a_training_with_a_loss_of_another_kind_is_alone():
