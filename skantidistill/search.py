@@ -305,37 +305,24 @@ class StackedGridSearchCV(_Stacked, GridSearchCV):
 class StackedRandomizedSearchCV(_Stacked, RandomizedSearchCV):
     """Search as :class:`~sklearn.model_selection.RandomizedSearchCV` does, all candidates at once.
 
-    Students of one architecture are trained as one stack, in batched matrix products: candidates that differ
-    in learning rates, weights of terms, seeds and the like, and all their folds. The result is that of
-    scikit-learn's search, which this one is in everything else: each student is the one that ``fit`` would
-    give by itself (up to rounding), on its own rows and draws, until its own end.
-
-    What several fits ask for alike is computed once: candidates that differ only in what comes after phi
-    share phi. Students that can't be stacked (of sparse rows or memory maps; with ``verbose``, ``callbacks``,
-    ``freeze_iter``, ``rehearse`` of ``teacher_data``, ``warm_start`` or another device than the CPU; too
-    large to gain) train alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
-    estimators are searched as scikit-learn does.
+    What trains as one stack, what is done once and what trains alone is told at
+    :class:`~skantidistill.StackedGridSearchCV`.
 
     Parameters
     ----------
     estimator : estimator
         An :class:`~skantidistill.AntiDistilledMLPClassifier`, or a Pipeline that ends in one.
     param_distributions : dict or list of dict
-        As there. Values of ``hidden_layer_sizes``, ``batch_size``, ``neighborhood``, ``trace``, ``ema_decay``
-        and ``early_stopping`` make stacks of their own; so does a term that is off.
-    n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, random_state, error_score, return_train_score
-        As there. ``n_jobs`` is the number of joblib's workers, each of which has stacks of its own; inside
-        ``joblib.parallel_config("dask")`` they are Dask's. All fits are dispatched at once, whatever
-        ``pre_dispatch`` says.
-    max_memory : float, default=2**30
-        Bytes that the fits of one worker may take at a time, beside the data that the search was given: about
-        six copies of the training rows and twelve of the parameters a fit. Where more would not fit, they
-        come one after the other; one fit always runs.
+        As in scikit-learn's search.
+    n_iter, scoring, refit, cv, verbose, random_state, error_score, return_train_score
+        As there.
+    n_jobs, pre_dispatch, max_memory
+        As in :class:`~skantidistill.StackedGridSearchCV`.
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
-        As there. A ``fit_time`` is the time of the fit itself and its share of the stack's.
+        As there.
     multimetric_, classes_, n_features_in_, feature_names_in_
         As there.
 
@@ -346,7 +333,7 @@ class StackedRandomizedSearchCV(_Stacked, RandomizedSearchCV):
 
     See Also
     --------
-    skantidistill.AntiDistilledMLPClassifier : Its ``n_restarts`` trains seeds as one stack.
+    skantidistill.StackedGridSearchCV : Of all candidates of a grid.
 
     Examples
     --------
