@@ -39,7 +39,8 @@ SEARCH = {"cv": 2, "error_score": "raise"}
 
 def table():
     """Return the rows of the document's table: tool -> its four cells and the remark."""
-    lines = re.findall(r"^\|(.*)\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    lines = re.findall(r"^\|(.*)\|$", text[text.index("| tool |") :], re.MULTILINE)
     header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     switch = {False: "off", True: "on"}
     assert header[1:5] == [f"`{name}`, routing {switch[routing]}" for name, routing in COLUMNS]
