@@ -219,8 +219,8 @@ class StackedGridSearchCV(_Stacked, GridSearchCV):
 
     What several fits ask for alike is computed once: candidates that differ only in what comes after phi
     share phi. Students that can't be stacked (of sparse rows or memory maps; with ``verbose``, ``callbacks``,
-    ``freeze_iter``, ``rehearse`` of ``teacher_data``, ``warm_start`` or another device than the CPU; too
-    large to gain) train alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
+    ``freeze_iter``, ``rehearse`` of ``teacher_data`` or another device than the CPU; too large to gain) train
+    alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
     estimators are searched as scikit-learn does.
 
     Parameters
