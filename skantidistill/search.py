@@ -220,8 +220,8 @@ class StackedGridSearchCV(_Stacked, GridSearchCV):
     What several fits ask for alike is computed once: candidates that differ only in what comes after phi
     share phi. Students that can't be stacked (of sparse rows or memory maps; with ``verbose``, ``callbacks``,
     ``freeze_iter``, ``rehearse`` of ``teacher_data`` or another device than the CPU; too large to gain) train
-    alone, and with ``verbose`` of at least 1 the search says how many did and why. Other
-    estimators are searched as scikit-learn does.
+    alone, and with ``verbose`` of at least 1 the search says how many did and why. Other estimators are
+    searched as scikit-learn does.
 
     Parameters
     ----------
@@ -314,9 +314,9 @@ class StackedRandomizedSearchCV(_Stacked, RandomizedSearchCV):
         An :class:`~skantidistill.AntiDistilledMLPClassifier`, or a Pipeline that ends in one.
     param_distributions : dict or list of dict
         As in scikit-learn's search.
-    n_iter, scoring, refit, cv, verbose, random_state, error_score, return_train_score
-        As there.
-    n_jobs, pre_dispatch, max_memory
+    n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, random_state, error_score, return_train_score
+        As there; n_jobs and pre_dispatch as in :class:`~skantidistill.StackedGridSearchCV`.
+    max_memory : float, default=2**30
         As in :class:`~skantidistill.StackedGridSearchCV`.
 
     Attributes
