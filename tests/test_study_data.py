@@ -4,6 +4,7 @@ import gzip
 import math
 import re
 import sys
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -311,3 +312,18 @@ def test_d1_is_the_teachers_classes_and_columns_and_d2_is_everything(
     assert len(problem.y) == (n_rows if few is None else few)
     assert set(problem.y) == set(range(n_classes))
     assert problem.is_apart == (few is not None) == bool(problem.fit_parameters)
+
+
+def test_an_npz_with_what_is_no_row_of_numbers_is_told(tmp_path):
+    path, X, y = tmp_path / "t.npz", np.arange(8.0).reshape(4, 2), [0, 1, 0, 1]
+    for arrays, message in (
+        ({"X": X, "y": y, "feature_names": "a"}, "has 1 feature_names for 2 columns"),
+        ({"X": X.astype(np.longdouble) * np.longdouble("1e4000"), "y": y}, "infinite values"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(StudyError, match=message):
+            read_table(str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X", b"no array")
+    with pytest.raises(StudyError, match="holds no arrays"):
+        read_table(str(path))

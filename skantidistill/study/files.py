@@ -140,9 +140,11 @@ def _is_number(dtype: Any) -> bool:
 def _read_arrays(path: str, target: str) -> Table:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+            arrays = {name: array for name, array in file.items() if isinstance(array, np.ndarray)}
     except (ValueError, EOFError, BadZipFile, AttributeError, TypeError):
         raise StudyError(f"{path} is broken, no .npz file, or holds Python objects.") from None
+    if not arrays:
+        raise StudyError(f"{path} holds no arrays; save it by np.savez(file, X=X, y=y).")
     missing = [name for name in ("X", target) if name not in arrays]
     if missing:
         raise StudyError(
@@ -156,8 +158,9 @@ def _read_arrays(path: str, target: str) -> Table:
         )
     names = arrays.get("feature_names", np.arange(X.shape[1]))
     if names.shape != (X.shape[1],):
-        raise StudyError(f"{path} has {len(names)} feature_names for {X.shape[1]} columns of X.")
-    return Table(X.astype(np.float64), y, tuple(map(str, names)))
+        raise StudyError(f"{path} has {names.size} feature_names for {X.shape[1]} columns of X.")
+    with np.errstate(over="ignore"):  # what no float64 can hold is infinite, which is told then
+        return Table(X.astype(np.float64), y, tuple(map(str, names)))
 
 
 def _checked(path: str, table: Table) -> Table:
