@@ -209,17 +209,24 @@ def memory() -> None:
         )
 
 
+def in_double_precision(repeats: int) -> None:
+    """The tables of digits in float64."""
+    with_terms("digits", "float64", "terms", repeats)
+    plain("float64", repeats)
+
+
+def large_networks(repeats: int) -> None:
+    """Networks each of which fills the processor by itself."""
+    for grid in GRIDS:
+        with_terms("fashion", "float32", grid, max(1, repeats // 2))
+
+
 TABLES: dict[str, Callable[[int], None]] = {
     "terms": lambda repeats: with_terms("digits", "float32", "terms", repeats),
     "training": lambda repeats: with_terms("digits", "float32", "training", repeats),
     "plain": lambda repeats: plain("float32", repeats),
-    "double": lambda repeats: [  # type: ignore[func-returns-value]
-        with_terms("digits", "float64", "terms", repeats),
-        plain("float64", repeats),
-    ],
-    "fashion": lambda repeats: [  # type: ignore[func-returns-value]
-        with_terms("fashion", "float32", grid, max(1, repeats // 2)) for grid in GRIDS
-    ],
+    "double": in_double_precision,
+    "fashion": large_networks,
     "restarts": lambda repeats: restarts("float32", repeats),
     "robust": lambda repeats: robust("float32", repeats),
     "memory": lambda repeats: memory(),

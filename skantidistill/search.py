@@ -6,8 +6,7 @@ come to train, they are trained in stacks (:mod:`skantidistill.stacks`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -27,6 +26,16 @@ __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
 #: Fits of one share at most, so that there is something to hand out where there are many workers.
 SHARE = 128
+#: Parameters whose values make stacks of their own.
+_STRUCTURE = {
+    "activation",
+    "batch_size",
+    "early_stopping",
+    "ema_decay",
+    "hidden_layer_sizes",
+    "neighborhood",
+    "trace",
+}
 
 
 def _run_share(tasks: list[Any], max_memory: float) -> tuple[list[Any], Counter[str]]:
@@ -154,18 +163,6 @@ def _by_structure(tasks: Sequence[Any]) -> list[int]:
         return list(range(len(tasks)))
 
 
-#: Parameters whose values make stacks of their own.
-_STRUCTURE = {
-    "activation",
-    "batch_size",
-    "early_stopping",
-    "ema_decay",
-    "hidden_layer_sizes",
-    "neighborhood",
-    "trace",
-}
-
-
 class _Stacked:
     """What both searches add to scikit-learn's."""
 
@@ -191,15 +188,10 @@ class _Stacked:
         self : estimator
             The search, fitted.
         """
-        with self._stacking():
-            return super().fit(X, y, **params)  # type: ignore[misc]
-
-    @contextmanager
-    def _stacking(self) -> Iterator[None]:
         engine = _Engine(self.n_jobs, self.max_memory, self._tell)
         engine.config = joblib.parallel_config(backend=engine)
         with engine.config:
-            yield
+            return super().fit(X, y, **params)  # type: ignore[misc]
 
     def _tell(self, message: str) -> None:
         if self.verbose > 0:

@@ -277,14 +277,13 @@ class _Stack:
         stays = []
         for position, (member, numbers) in enumerate(zip(self.members, mean.T.tolist(), strict=True)):
             epoch = len(member.history) + 1
-            if not all_finite or valid is not None:
+            if not all_finite:
+                unit = member.training.schedule.unit
                 try:
                     table = torch.vstack([values[..., position], mean[:, position]])
-                    check_finite(table, names, member.training.schedule.unit, epoch)
-                    if valid is not None and not all_finite:
-                        check_finite(
-                            valid[0][..., position], ["valid_acc"], member.training.schedule.unit, epoch
-                        )
+                    check_finite(table, names, unit, epoch)
+                    if valid is not None:
+                        check_finite(valid[0][..., position], ["valid_acc"], unit, epoch)
                 except ValueError as error:
                     self.results[member.index] = error
                     continue
